@@ -1,0 +1,212 @@
+"""Measured locations as text: who holds the memory, in the reader's own code.
+
+Pure functions over `Location` records, used by `LimitExceeded` and by the pytest plugin. A location
+is explained by its *own line*: the innermost frame that lies in the code of the reader. Library
+frames below it say how the memory was asked for, not what to change.
+"""
+
+from __future__ import annotations
+
+import os
+import sysconfig
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from cmemray.sizes import format_size, format_sizes
+
+if TYPE_CHECKING:
+    from cmemray.location import Frame, Location
+
+#: Directories whose frames are the machinery around a test; never shown as anybody's code.
+_TOOL_DIRECTORIES = ("cmemray", "pytest_cmemray", "_pytest", "pytest", "pluggy")
+_INSTALLED = ("site-packages", "dist-packages")
+NO_FRAME = "code without a Python frame"
+
+
+class Paths:
+    """Which files are the reader's own, and how file names are shown.
+
+    Own are files below `root` (default: the working directory) or below one of `also`, which
+    wins over the rule that installed packages and the standard library are not.
+    """
+
+    def __init__(self, root: str | None = None, also: Iterable[str] = ()) -> None:
+        self.root = os.path.abspath(root if root is not None else os.getcwd())
+        self._also = tuple(_folder(path) for path in also)
+        self._stdlib = _folder(sysconfig.get_path("stdlib"))
+        self._kind: dict[str, tuple[bool, bool, str]] = {}
+
+    def is_own(self, filename: str) -> bool:
+        """True for a file in the reader's code."""
+        return self._look_up(filename)[0]
+
+    def is_hidden(self, filename: str) -> bool:
+        """True for machinery that a stack is shown without: pytest, this tool, the import system."""
+        return self._look_up(filename)[1]
+
+    def shown(self, filename: str) -> str:
+        """`filename` relative to the root where it lies below it."""
+        return self._look_up(filename)[2]
+
+    def _look_up(self, filename: str) -> tuple[bool, bool, str]:
+        known = self._kind.get(filename)
+        if known is None:
+            known = self._kind[filename] = self._classify(filename)
+        return known
+
+    def _classify(self, filename: str) -> tuple[bool, bool, str]:
+        if filename.startswith("<"):
+            return filename.startswith("<doctest"), filename.startswith("<frozen importlib"), filename
+        path = os.path.normpath(os.path.join(self.root, filename))
+        root = _folder(self.root)
+        shown = path[len(root) :] if path.startswith(root) else path
+        if path.startswith(self._also):
+            return True, False, shown
+        parts = path.split(os.sep)[:-1]
+        installed = [i for i, part in enumerate(parts) if part in _INSTALLED]
+        package = parts[installed[-1] + 1 : installed[-1] + 2] if installed else []
+        if path.startswith(_HERE) or any(name in _TOOL_DIRECTORIES for name in package):
+            return False, True, shown
+        if installed or path.startswith(self._stdlib):
+            return False, False, shown
+        return path.startswith(root), False, shown
+
+
+@dataclass(frozen=True)
+class Line:
+    """What one line of the reader's code holds: bytes, blocks, and in how many stacks."""
+
+    frame: Frame | None
+    size: int
+    count: int
+    stacks: int
+    largest: Location
+    estimated: bool
+
+
+def own_frame(frames: Sequence[Frame], paths: Paths) -> Frame | None:
+    """The innermost frame in the reader's code, else the innermost shown one, else None."""
+    for frame in frames:
+        if paths.is_own(frame.filename):
+            return frame
+    return next((frame for frame in frames if not paths.is_hidden(frame.filename)), None)
+
+
+def by_own_line(locations: Iterable[Location], paths: Paths) -> list[Line]:
+    """Locations added up by their own line, largest first."""
+    groups: dict[tuple[str, int], list[Location]] = {}
+    for location in locations:
+        frame = own_frame(location.frames, paths)
+        key = (frame.filename, frame.lineno) if frame else ("", 0)
+        groups.setdefault(key, []).append(location)
+    lines = []
+    for group in groups.values():
+        largest = max(group, key=lambda location: location.size)
+        lines.append(
+            Line(
+                frame=own_frame(largest.frames, paths),
+                size=sum(location.size for location in group),
+                count=sum(location.count for location in group),
+                stacks=len({location.frames for location in group}),
+                largest=largest,
+                estimated=any(location.estimated for location in group),
+            )
+        )
+    lines.sort(key=lambda line: line.size, reverse=True)
+    return lines
+
+
+def limit_sentence(
+    limit: int,
+    peak: int,
+    locations: Iterable[Location],
+    paths: Paths,
+    *,
+    subject: str = "Test",
+) -> str:
+    """One sentence for a passed limit: the limit, the peak, by how much, and the line that holds most."""
+    shown_limit, shown_peak = format_sizes(limit, peak)
+    text = f"{subject} was limited to {shown_limit} but allocated {shown_peak}"
+    if peak == limit:
+        text += " (reaching the limit counts as passing it)"
+    elif limit:
+        text += f" (+{format_size(peak - limit)}, {peak * 100 // limit}%)"
+    return text + blame(locations, peak, paths)
+
+
+def blame(locations: Iterable[Location], total: int, paths: Paths) -> str:
+    """'; 96% from make_rows (shop/rows.py:31)': the line that holds most of `total` bytes, or ''."""
+    lines = by_own_line(locations, paths)
+    if not lines or total <= 0:
+        return ""
+    first = lines[0]
+    return f"; {share(first.size, total, first.estimated)} from {where(first.frame, paths)}"
+
+
+def where(frame: Frame | None, paths: Paths) -> str:
+    """'make_rows (shop/rows.py:31)'."""
+    if frame is None:
+        return NO_FRAME
+    return f"{frame.function} ({paths.shown(frame.filename)}:{frame.lineno})"
+
+
+def share(size: int, total: int, estimated: bool) -> str:
+    """`size` as a percentage of `total`, with "~" when it is an estimate."""
+    mark = "~" if estimated else ""
+    percent = size * 100 / total if total else 0.0
+    return f"{mark}<1%" if 0 < percent < 1 else f"{mark}{min(round(percent), 100)}%"
+
+
+def location_list(
+    lines: Sequence[Line],
+    total: int,
+    paths: Paths,
+    *,
+    most: int | None = 10,
+    frames: int = 1,
+) -> str:
+    """'- SIZE allocated here: ...' items for own lines, each with its largest stack.
+
+    At most `most` items (None: all), then how many more. A stack is shown at least to its own
+    line, and to `frames` frames when it has as many.
+    """
+    text = []
+    for line in lines if most is None else lines[:most]:
+        mark = "~" if line.estimated else ""
+        text.append(
+            f"    - {mark}{format_size(line.size)} allocated here: "
+            f"{share(line.size, total, line.estimated)}, {_plural(line.count, 'allocation')}"
+            + (f", {line.stacks} stacks, the largest:" if line.stacks > 1 else "")
+        )
+        text += [f"        {entry}" for entry in stack_lines(line.largest.frames, paths, frames)]
+    if most is not None and len(lines) > most:
+        rest = lines[most:]
+        size = sum(line.size for line in rest)
+        text.append(f"    ...and {len(rest)} more, {format_size(size)} together")
+    return "\n".join(text)
+
+
+def stack_lines(frames: Sequence[Frame], paths: Paths, at_least: int = 1) -> list[str]:
+    """'function:file:line' for the innermost frames, up to the own line; then '...' when cut."""
+    visible = [frame for frame in frames if not paths.is_hidden(frame.filename)]
+    if not visible:
+        return [NO_FRAME]
+    own = next((i for i, frame in enumerate(visible) if paths.is_own(frame.filename)), 0)
+    shown = visible[: max(own + 1, at_least)]
+    text = [f"{frame.function}:{paths.shown(frame.filename)}:{frame.lineno}" for frame in shown]
+    return text + ["..."] if len(shown) < len(visible) else text
+
+
+def _plural(count: int, noun: str) -> str:
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
+def _folder(path: str) -> str:
+    return os.path.join(os.path.normpath(path), "")
+
+
+_HERE = tuple(
+    _folder(os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), name))
+    for name in ("cmemray", "pytest_cmemray")
+)
