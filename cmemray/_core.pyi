@@ -1,0 +1,125 @@
+"""The compiled part of cmemray: one measured region, and what could not be measured.
+
+Everything here is private; `cmemray.measure` is the public door. Sizes are bytes.
+"""
+
+from types import CodeType, FrameType
+from typing import Any, TypedDict
+
+#: (function, filename, line), innermost call first in a stack.
+_Frame = tuple[str, str, int]
+
+#: (bytes, blocks, allocator name, frames, estimated). For estimated rows bytes are already
+#: scaled so that all rows of one list add up to the exact total.
+_Row = tuple[int, int, str, tuple[_Frame, ...], bool]
+
+BASIS_REQUESTED: int
+BASIS_SYSTEM: int
+THREADS_ALL: int
+THREADS_TEST: int
+THREADS_CURRENT: int
+#: True when Python frames can be read on this interpreter (layout self-test passed).
+PYTHON_STACKS: bool
+#: Why PYTHON_STACKS is False, else "".
+PYTHON_STACKS_REASON: str
+#: True where `ObjectTracer` works: CPython 3.13.3 and newer.
+OBJECT_TRACING: bool
+#: True when compiled for a free-threaded build.
+FREE_THREADED: bool
+
+class Usage(TypedDict):
+    """Numbers of one region, all exact."""
+
+    current: int  # live bytes now
+    current_blocks: int
+    peak: int  # high water mark, bytes
+    peak_blocks: int  # blocks live at the high water mark
+    total: int  # sum of all requested sizes
+    count: int  # number of allocations
+    sampling_period: int  # bytes; 1 = every block has its location
+    peak_without_old_threads: int  # high water mark of blocks that no older thread allocated
+    old_threads_at_peak: int  # bytes held at the high water mark by threads older than the region
+    resized_old_bytes: int  # new sizes of blocks resized here that are older than the region
+    largest_block: int  # bytes
+
+class Apart(TypedDict):
+    """Mappings of basis "requested" that stand apart from the peak: (bytes mapped at the most,
+    bytes resident at the end)."""
+
+    reserved: tuple[int, int]  # writable MAP_NORESERVE of at least 64 MiB
+    shared: tuple[int, int]  # shared anonymous
+    file: tuple[int, int]  # file mappings
+
+class Losses(TypedDict):
+    """What the tracker could not record; any non-zero number makes a region incomplete."""
+
+    blocks: int  # blocks that found no room in the block table
+    stacks: int  # stacks that found no room, or could not be read
+    threads: int  # threads for which no state could be allocated
+    mappings: int
+    hooks: int  # objects whose relocation slots could not be patched
+
+class Region:
+    """A stretch of the program whose allocations are counted apart from all others.
+
+    A region counts from start() to stop(). At most 16 are open at a time; each is right for itself.
+    """
+
+    def __init__(
+        self,
+        *,
+        basis: int = ...,
+        exact: bool = ...,
+        max_period: int = ...,
+        threads: int = ...,
+        trace_python_allocators: bool = ...,
+        seed: int = ...,
+    ) -> None: ...
+    def start(self, root: FrameType | None = None) -> None:
+        """Begin. `root`: stacks of this thread end above this frame, which must outlive stop()."""
+    def seal(self) -> None:
+        """Close the peak: peak, total, count and the locations at the peak no longer change."""
+    def stop(self) -> None:
+        """End; what is live now are the leaks. Seals if seal() was not called."""
+    def usage(self) -> Usage: ...
+    def apart(self) -> Apart: ...
+    def losses(self) -> Losses: ...
+    def locations_at_peak(self) -> list[_Row]:
+        """Largest first. Right after seal() or stop(); before that, for the peak so far."""
+    def leaks(self) -> list[_Row]:
+        """Live blocks by location, largest first. After stop(): the leaks."""
+    def old_threads(self) -> list[tuple[int, int, int]]:
+        """(native thread id, bytes allocated here, blocks) of threads older than the region."""
+    def children(self) -> dict[str, int]:
+        """Child processes started while the region was open, by the function that started them
+        ("fork", "vfork", "posix_spawn", "system", "popen"); only non-zero counts."""
+
+class ObjectTracer:
+    """Python objects created, and not destroyed, between start() and stop() (3.13.3+)."""
+
+    def __init__(self) -> None: ...
+    def start(self, root: FrameType | None = None) -> None: ...
+    def stop(self) -> list[tuple[Any, tuple[_Frame, ...]]]:
+        """(object, creation stack) of every survivor, oldest first; the list keeps them alive."""
+
+def install() -> dict[str, int]:
+    """Patch the relocation slots of all loaded objects, once. Called by the first start().
+
+    Returns {"objects", "slots", "failed"}: counts of patched objects, slots, and failures.
+    """
+
+def status() -> dict[str, int]:
+    """Own memory and table sizes, in bytes and entries, for tests and diagnostics."""
+
+def private_allocators() -> list[tuple[str, str]]:
+    """(file, allocator) of loaded objects with an allocator of their own, which is not measured."""
+
+def empty_free_lists() -> bool:
+    """Drop the interpreter's free lists and reset the collection counters (about 0.3 microseconds).
+
+    False, and nothing done, when the program holds frozen objects of its own, or on a
+    free-threaded build.
+    """
+
+def decode_lines(code: CodeType) -> list[int]:
+    """Line of every code unit of `code`, by the decoder that reports use (for tests)."""

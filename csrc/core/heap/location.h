@@ -1,0 +1,30 @@
+/* Location: call stack + allocator, as one small number. */
+#ifndef CMR_HEAP_LOCATION_H
+#define CMR_HEAP_LOCATION_H
+
+#include <stdint.h>
+
+#include "os/status.h"
+#include "stack/nodes.h"
+
+struct cmr_location {
+	cmr_node_id node; /* CMR_NODE_LOST: the stack could not be recorded */
+	uint32_t kind;    /* enum cmr_kind */
+};
+
+enum cmr_status cmr_locations_init(struct cmr_error *err) CMR_CHECKED;
+
+/* Number of (NODE, KIND); 0 = lost (counted). Dense from 1. [hot] [nomalloc] */
+uint32_t cmr_locations_add(cmr_node_id node, uint32_t kind);
+
+struct cmr_location cmr_locations_get(uint32_t number);
+uint32_t cmr_locations_count(void);
+
+/* Forgets locations, nodes and the provider's codes; bumps cmr_interning and cmr_code_epoch. No hook
+ * may be in flight and no region may exist that still needs its locations. */
+void cmr_locations_reset(void);
+
+/* Number of the present interning; caches of numbers compare it. */
+extern _Atomic uint32_t cmr_interning;
+
+#endif

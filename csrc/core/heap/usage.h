@@ -1,0 +1,64 @@
+/* What each location holds in one region: its share of the peak, and what is live.
+ *
+ * Indexed by location number in chunks made on demand. Entries carry the region's serial, so a new
+ * region starts empty without clearing anything; touched entries form a list for the reader. */
+#ifndef CMR_HEAP_USAGE_H
+#define CMR_HEAP_USAGE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "heap/ledger.h"
+
+/* Counts of blocks are in 1/65536 block: a sampled block stands for weight / size blocks. */
+#define CMR_BLOCK_UNIT 65536
+
+/* Live = at_peak + since. Protected by the plane's ledger lock. */
+struct cmr_usage {
+	int64_t at_peak_bytes, since_bytes;
+	int64_t at_peak_blocks, since_blocks; /* in CMR_BLOCK_UNIT */
+	uint32_t epoch;  /* of the ledger when this last changed */
+	uint32_t serial; /* of the region whose numbers these are */
+	uint32_t next;   /* touched list: location number, 0 = end */
+	uint32_t spare;
+};
+
+#define CMR_USAGE_CHUNK 4096u
+#define CMR_USAGE_CHUNKS 16384u
+
+struct cmr_usages {
+	struct cmr_usage **chunks; /* CMR_USAGE_CHUNKS pointers, sparse */
+	uint32_t serial;           /* never 0 while in use */
+	uint32_t first, n_touched;
+};
+
+/* Makes the directory. False: memory refused. */
+bool cmr_usages_init(struct cmr_usages *usages);
+void cmr_usages_fini(struct cmr_usages *usages);
+
+/* Begins a new region: all entries read as empty. O(1). */
+void cmr_usages_restart(struct cmr_usages *usages);
+
+/* Books BYTES and BLOCKS (either sign) on LOCATION, in the ledger's present epoch. Call after
+ * cmr_ledger_edge and before the ledger's own numbers matter to others (same lock). False: no
+ * memory (the caller counts a `stacks` loss). [hot] [nomalloc] */
+bool cmr_usages_book(struct cmr_usages *usages, const struct cmr_ledger *ledger, uint32_t location,
+		     int64_t bytes, int64_t blocks);
+
+/* Fixes every location's share of the peak; from now on at_peak does not change. The ledger is
+ * marked sealed afterwards by the caller. */
+void cmr_usages_seal(struct cmr_usages *usages, const struct cmr_ledger *ledger);
+
+/* One row for a reader. */
+struct cmr_usage_row {
+	uint32_t location;
+	int64_t bytes;  /* Horvitz-Thompson sum of weights; exact in exact mode */
+	int64_t blocks; /* in CMR_BLOCK_UNIT */
+};
+
+/* Copies the non-empty rows (peak share or live) to OUT, at most N_OUT (see n_touched). Returns how
+ * many. Unsorted. The peak is the last closed epoch, or now when live bytes are at the peak. */
+uint32_t cmr_usages_rows(const struct cmr_usages *usages, const struct cmr_ledger *ledger, bool peak,
+			 struct cmr_usage_row *out, uint32_t n_out);
+
+#endif

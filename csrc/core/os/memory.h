@@ -1,0 +1,62 @@
+/* Memory for the tracker itself: whole mappings from the kernel, never the program's allocator.
+ *
+ * A hook runs inside malloc, so nothing here may call it. Everything fails softly: NULL means that
+ * the kernel refused, and the caller counts a loss or reports CMR_NO_MEMORY. */
+#ifndef CMR_OS_MEMORY_H
+#define CMR_OS_MEMORY_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+/* Maps BYTES (rounded up to pages), zeroed, readable and writable, private, MAP_NORESERVE.
+ * NULL on refusal. errno is preserved. [nomalloc] */
+void *cmr_memory_map(size_t bytes);
+
+/* Gives back a mapping of cmr_memory_map (BYTES as asked). errno is preserved. [nomalloc] */
+void cmr_memory_unmap(void *memory, size_t bytes);
+
+/* Grows a mapping of cmr_memory_map from OLD to BYTES bytes; the contents move if they must, new
+ * bytes are zero. NULL on refusal: the old mapping stays as it was. [nomalloc] */
+void *cmr_memory_grow(void *memory, size_t old, size_t bytes);
+
+/* Drops the contents of whole pages; they read as zero again (MADV_DONTNEED). [nomalloc] */
+void cmr_memory_discard(void *memory, size_t bytes);
+
+/* Asks for no huge pages: sparse tables would otherwise become resident 2 MiB at a time. */
+void cmr_memory_small_pages(void *memory, size_t bytes);
+
+/* Bytes mapped by the tracker now (address space, not residency). [any] */
+size_t cmr_memory_mapped(void);
+
+/* Test door: called before every map or grow; returning false refuses it. NULL restores. */
+void cmr_memory_set_gatekeeper(bool (*allow)(size_t bytes));
+
+/* Fixed-size objects cut from mappings; freed objects are reused, mappings never given back.
+ * Zero-initialise with item size set: struct cmr_pool p = CMR_POOL(sizeof(struct thing)). */
+struct cmr_pool {
+	size_t item;       /* bytes, at least sizeof(void *); multiple of 16 */
+	void *free_list;   /* protected by lock */
+	char *bump, *end;  /* protected by lock */
+	_Atomic int lock;  /* leaf spinlock */
+};
+#define CMR_POOL(bytes) { .item = ((bytes) + 15) & ~(size_t)15 }
+
+/* One zeroed object, or NULL on refusal. [nomalloc] */
+void *cmr_pool_get(struct cmr_pool *pool);
+
+/* Returns an object of this pool. ITEM may be NULL. [nomalloc] */
+void cmr_pool_put(struct cmr_pool *pool, void *item);
+
+/* Growing storage for variable-size copies (names, line tables). Protected by the owner's lock. */
+struct cmr_arena {
+	struct cmr_arena_chunk *chunks;
+	size_t used, size; /* of the newest chunk, bytes */
+};
+
+/* BYTES of zeroed storage, 16-byte aligned, valid until cmr_arena_reset. NULL on refusal. */
+void *cmr_arena_take(struct cmr_arena *arena, size_t bytes);
+
+/* Unmaps everything that was taken. */
+void cmr_arena_reset(struct cmr_arena *arena);
+
+#endif

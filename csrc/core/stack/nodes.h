@@ -1,0 +1,33 @@
+/* Call stacks as a trie: a node is (parent node, code number, offset of the instruction).
+ *
+ * Node 0 is the empty stack: a thread that runs no Python code. All nodes of the process are in one
+ * append-only set, so equal stacks have equal numbers in every thread and region. */
+#ifndef CMR_STACK_NODES_H
+#define CMR_STACK_NODES_H
+
+#include <stdint.h>
+
+#include "os/status.h"
+
+typedef uint32_t cmr_node_id;
+
+struct cmr_node {
+	cmr_node_id parent;
+	uint32_t code;  /* number from the stack provider */
+	int32_t offset; /* code units from the first one */
+};
+
+enum cmr_status cmr_nodes_init(struct cmr_error *err) CMR_CHECKED;
+
+/* The node below PARENT; CMR_NODE_LOST when memory was refused (a `stacks` loss is counted). */
+#define CMR_NODE_LOST 0xffffffffu
+cmr_node_id cmr_nodes_child(cmr_node_id parent, uint32_t code, int32_t offset);
+
+/* Key of node ID (not 0, not CMR_NODE_LOST). */
+struct cmr_node cmr_nodes_get(cmr_node_id id);
+
+/* How many there are; and forgetting all (no hook in flight, nobody holds a number). */
+uint32_t cmr_nodes_count(void);
+void cmr_nodes_reset(void);
+
+#endif

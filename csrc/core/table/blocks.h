@@ -1,0 +1,140 @@
+/* Block table: address -> what is known about the live block there. One per plane.
+ *
+ *   address bits   46........26 25.........4 3..0
+ *                  leaf number  granule      must be 0
+ *
+ *   granule entry (16 bits)   15......10  9          8.......0
+ *                             tag (6)     location?  size (9)
+ *
+ * Tag 0: no entry. A size of 0..510 is the requested size of a small block. 511 says that the block
+ * is in the hash (large, or sampled with a weight). A leaf spans 64 MiB of address space and is
+ * 8 MiB of sparse, zero-filled mapping; untouched pages of it cost nothing.
+ *
+ * Small blocks of exact attribution keep their location in a parallel map of 32 bits per granule,
+ * so that they need no hash entry. Blocks that are not 16-byte aligned or lie at 2^47 and above are
+ * in the hash only.
+ *
+ * No lock for the granule map: the allocator hands an address to one thread, and the program's own
+ * hand-over orders that thread's store before another thread's free. Hash shards have spinlocks.
+ * Order: hash or location first, granule last on put; granule first on take; both before the real
+ * free and after the real malloc. */
+#ifndef CMR_TABLE_BLOCKS_H
+#define CMR_TABLE_BLOCKS_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "os/lock.h"
+#include "os/status.h"
+
+#define CMR_N_TAGS 64u /* tag 0 = none */
+
+#define CMR_GRANULE_LOG2 4
+#define CMR_LEAF_LOG2 26 /* bytes of address space per leaf */
+#define CMR_LEAF_GRANULES ((size_t)1 << (CMR_LEAF_LOG2 - CMR_GRANULE_LOG2))
+#define CMR_ADDRESS_LOG2 47
+#define CMR_N_LEAVES ((size_t)1 << (CMR_ADDRESS_LOG2 - CMR_LEAF_LOG2))
+#define CMR_IN_HASH 511u
+#define CMR_SMALL_MAX 510u
+
+#define CMR_N_SHARDS 64u
+
+/* One live block, as put and taken. */
+struct cmr_block {
+	uint64_t size;     /* requested bytes */
+	uint64_t weight;   /* bytes its location is charged with; 0 = no location */
+	uint32_t location; /* heap/location.h; meaningful when weight or exact_location */
+	uint8_t tag;       /* 1..63 */
+	bool located;      /* has a location */
+	bool exact;        /* located, weight == size: every block of this tag has one */
+};
+
+struct cmr_shard; /* open addressing, 64-byte lock line, backward-shift deletion */
+
+struct cmr_blocks {
+	_Atomic(_Atomic uint16_t *) *leaves;    /* CMR_N_LEAVES, sparse; published by CAS */
+	_Atomic(_Atomic uint32_t *) *locations; /* parallel leaves, made on first exact block */
+	struct cmr_shard *shards;               /* CMR_N_SHARDS */
+};
+
+/* Reserves the directories. Safe to call again. */
+enum cmr_status cmr_blocks_init(struct cmr_blocks *blocks, struct cmr_error *err) CMR_CHECKED;
+
+/* Unmaps all of it. Only when no hook can be in flight (tests). */
+void cmr_blocks_fini(struct cmr_blocks *blocks);
+
+/* Forgets every entry and gives the pages back. The caller has made sure that no region is open on
+ * this plane and that no hook is in flight (cmr_thread_quiesce). */
+void cmr_blocks_reset(struct cmr_blocks *blocks);
+
+/* Any block; the general form of cmr_blocks_put_small. False: memory refused, nothing recorded
+ * (the caller counts the loss). Replaces an older entry at the address. [hot] [nomalloc] */
+bool cmr_blocks_put(struct cmr_blocks *blocks, uintptr_t address, const struct cmr_block *block);
+
+/* Removes the entry of ADDRESS and copies it to OUT; false when there is none. EXACT_TAGS has bit t
+ * set when blocks of tag t keep their location in the parallel map. [hot] [nomalloc] */
+bool cmr_blocks_take(struct cmr_blocks *blocks, uintptr_t address, uint64_t exact_tags,
+		     struct cmr_block *out);
+
+/* Replaces tag FROM by tag MAP[FROM] in all entries (MAP[t] == 0 drops the entry), by compare and
+ * swap, so that frees and stores of tags that map to themselves may go on meanwhile. */
+void cmr_blocks_retag(struct cmr_blocks *blocks, const uint8_t map[CMR_N_TAGS]);
+
+/* Number of hash entries and bytes of leaves made, for cmr_status reports. */
+void cmr_blocks_measure(const struct cmr_blocks *blocks, size_t *hash_entries, size_t *leaves);
+
+/* --- inline hot path ------------------------------------------------------------------------ */
+
+/* The granule of ADDRESS, or NULL when it has none (yet): unaligned, high, or leaf not made. */
+static inline _Atomic uint16_t *cmr_blocks_granule(const struct cmr_blocks *blocks,
+						   uintptr_t address)
+{
+	_Atomic uint16_t *leaf;
+
+	if (__builtin_expect((address & 15) != 0 || (address >> CMR_ADDRESS_LOG2) != 0, 0))
+		return 0;
+	leaf = atomic_load_explicit(&blocks->leaves[address >> CMR_LEAF_LOG2],
+				    memory_order_acquire); /* pairs with the CAS that made it */
+	if (__builtin_expect(leaf == 0, 0))
+		return 0;
+	return &leaf[(address >> CMR_GRANULE_LOG2) & (CMR_LEAF_GRANULES - 1)];
+}
+
+/* Entry of a small block without location. False: use cmr_blocks_put. [hot] */
+static inline bool cmr_blocks_put_small(const struct cmr_blocks *blocks, uintptr_t address,
+					size_t size, unsigned tag)
+{
+	_Atomic uint16_t *granule;
+
+	if (__builtin_expect(size > CMR_SMALL_MAX, 0))
+		return false;
+	granule = cmr_blocks_granule(blocks, address);
+	if (__builtin_expect(granule == 0, 0))
+		return false;
+	atomic_store_explicit(granule, (uint16_t)(tag << 10 | size), memory_order_relaxed);
+	return true;
+}
+
+/* Takes a small block without location. Returns its tag and *SIZE; 0 when there is no entry at all
+ * (nothing more to do); CMR_N_TAGS when cmr_blocks_take must be called. [hot] */
+static inline unsigned cmr_blocks_take_small(const struct cmr_blocks *blocks, uintptr_t address,
+					     size_t *size)
+{
+	_Atomic uint16_t *granule = cmr_blocks_granule(blocks, address);
+	unsigned entry;
+
+	if (__builtin_expect(granule == 0, 0))
+		return CMR_N_TAGS;
+	entry = atomic_load_explicit(granule, memory_order_relaxed);
+	if (entry == 0)
+		return 0;
+	if (__builtin_expect((entry & 0x200) != 0 || (entry & 0x1ff) == CMR_IN_HASH, 0))
+		return CMR_N_TAGS;
+	atomic_store_explicit(granule, 0, memory_order_relaxed);
+	*size = entry & 0x1ff;
+	return entry >> 10;
+}
+
+#endif
