@@ -12,6 +12,8 @@
 
 #include <stddef.h>
 
+#include <stdint.h>
+
 #include "hook/list.h"
 #include "os/status.h"
 
