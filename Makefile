@@ -1,0 +1,121 @@
+# Everything a developer or continuous integration runs. Each target makes what it needs: system
+# packages (through apt where it may, else it says which), .venv, the build. `make help` lists them.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-builtin-rules
+
+PYTHON ?= python3
+VENV ?= .venv
+PYTEST_ARGS ?=
+PYTHONS ?= 3.11 3.12 3.13@debian 3.13t 3.14 3.15
+BIN := $(CURDIR)/$(VENV)/bin
+export PYTHON VENV
+# Meson and Ninja come from .venv; nothing of a caller's Python set-up may leak into the tests.
+export PATH := $(BIN):$(PATH)
+unexport PYTHONPATH PYTHONHOME PYTEST_ADDOPTS
+
+SETUP := meson setup -Dwerror=true
+# Folders of C test binaries that tests/core runs: label=folder, comma separated.
+CORE_BUILDS := plain=build/gcc,asan=build/asan,tsan=build/tsan,coverage=build/coverage
+
+.PHONY: help
+help:  ## this list
+	@grep -hE '^[a-z][a-z-]*:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
+
+.PHONY: env env-test env-lint
+env:
+	@tools/bootstrap.sh build
+env-test:
+	@tools/bootstrap.sh test
+env-lint:
+	@tools/bootstrap.sh lint
+
+.PHONY: wheel install
+wheel: env  ## build the wheel into dist/
+	@rm -rf dist && mkdir -p dist
+	$(BIN)/python -m pip wheel -q --disable-pip-version-check --no-deps --no-build-isolation \
+	    -Cbuild-dir=build/wheel -Csetup-args=-Dwerror=true -w dist .
+install: wheel  ## install that wheel into .venv
+	$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps --force-reinstall dist/*.whl
+
+.PHONY: demo
+demo: install  ## run the example project with pytest --memray and check its verdicts
+	@$(BIN)/python -P examples/demo.py
+
+.PHONY: test check
+test: lint core-builds coverage-clean check coverage-bar test-oldest  ## lint, then all tests against the installed wheel (what CI runs)
+
+# From a folder of its own: nothing of the source tree may stand in for the installed wheel.
+RUN_TESTS = cd build/run && CMEMRAY_TEST_INSTALLED=1 $(BIN)/python -P -m pytest -c $(CURDIR)/pyproject.toml --rootdir=$(CURDIR)
+check: env-test install
+	@mkdir -p build/run
+	$(RUN_TESTS) -n 2 --dist loadgroup $(PYTEST_ARGS) $(CURDIR)/tests
+
+.PHONY: core-builds asan tsan coverage coverage-clean coverage-bar unit
+build/gcc/build.ninja: | env-test
+	CC=gcc $(SETUP) build/gcc -Dcore_tests=enabled
+build/clang/build.ninja: | env-lint
+	CC=clang $(SETUP) build/clang -Dcore_tests=enabled
+build/asan/build.ninja: | env-test
+	CC=gcc $(SETUP) build/asan -Dpython=disabled -Db_sanitize=address,undefined -Dc_args=-fno-sanitize-recover=all
+build/tsan/build.ninja: | env-test
+	CC=gcc $(SETUP) build/tsan -Dpython=disabled -Db_sanitize=thread
+build/coverage/build.ninja: | env-test
+	CC=gcc $(SETUP) build/coverage -Dpython=disabled -Db_coverage=true -Doptimization=0
+
+core-builds: build/gcc/build.ninja build/asan/build.ninja build/tsan/build.ninja build/coverage/build.ninja
+	@for b in gcc asan tsan coverage; do ninja --quiet -C build/$$b; done
+
+unit: build/gcc/build.ninja  ## C unit tests of the core
+	@ninja --quiet -C build/gcc
+	CMEMRAY_CORE_BUILDS=plain=build/gcc $(BIN)/python -P -m pytest -p no:memray $(PYTEST_ARGS) tests/core
+asan: build/asan/build.ninja  ## the same under AddressSanitizer and UndefinedBehaviorSanitizer
+	@ninja --quiet -C build/asan
+	CMEMRAY_CORE_BUILDS=asan=build/asan $(BIN)/python -P -m pytest -p no:memray $(PYTEST_ARGS) tests/core
+tsan: build/tsan/build.ninja  ## the same under ThreadSanitizer
+	@ninja --quiet -C build/tsan
+	CMEMRAY_CORE_BUILDS=tsan=build/tsan $(BIN)/python -P -m pytest -p no:memray $(PYTEST_ARGS) tests/core
+
+coverage: build/coverage/build.ninja coverage-clean  ## line coverage of csrc/core by its C tests; fails below 85 %
+	@ninja --quiet -C build/coverage
+	CMEMRAY_CORE_BUILDS=coverage=build/coverage $(BIN)/python -P -m pytest -q -p no:memray $(PYTEST_ARGS) tests/core
+	@$(MAKE) --no-print-directory coverage-bar
+coverage-clean:
+	@find build/coverage -name '*.gcda' -delete 2>/dev/null || true
+coverage-bar:
+	@$(BIN)/gcovr --root . --filter csrc/core/ --fail-under-line 85 --sort uncovered-percent build/coverage
+
+.PHONY: lint format
+lint: env-lint build/gcc/build.ninja build/clang/build.ninja  ## compilers, layers, exports, sizes, types, style, spelling, workflows
+	@ninja --quiet -C build/gcc
+	@ninja --quiet -C build/clang
+	@$(BIN)/python tools/check_headers.py gcc clang
+	@$(BIN)/python tools/check_layers.py
+	@$(BIN)/python tools/check_sources.py
+	@$(BIN)/python tools/check_sizes.py
+	@$(BIN)/python tools/check_words.py
+	@$(BIN)/python tools/check_exports.py build/gcc/cmemray/_core*.so build/clang/cmemray/_core*.so
+	@$(BIN)/python tools/check_workflows.py .github/workflows/*.yml
+	@$(BIN)/check-jsonschema -q --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	@shellcheck tools/*.sh .ci/run
+	@$(BIN)/ruff check -q .
+	@$(BIN)/ruff format -q --check .
+	@$(BIN)/mypy
+	@$(BIN)/codespell
+format:  ## let the formatter rewrite the Python files
+	@tools/bootstrap.sh lint
+	@$(BIN)/ruff check -q --fix . || true
+	@$(BIN)/ruff format -q .
+
+.PHONY: test-oldest test-matrix
+# The oldest pytest that is supported; it does not run on CPython 3.14 and newer.
+test-oldest: env-test install  ## the plugin's tests with the oldest supported pytest
+	@tools/test_oldest.sh
+
+test-matrix:  ## wheel and tests on other CPythons: make test-matrix PYTHONS="3.13 3.15"
+	@$(PYTHON) tools/test_matrix.py $(PYTHONS)
+
+.PHONY: clean
+clean:  ## remove what the targets above made in this folder
+	rm -rf build dist $(VENV)

@@ -1,0 +1,128 @@
+#!/usr/bin/env bash
+# Gets what the build needs from the system and makes the virtual environment of this repository.
+#
+#   tools/bootstrap.sh build    a C compiler, Python headers, .venv with Meson
+#   tools/bootstrap.sh test     and what the tests import
+#   tools/bootstrap.sh lint     and clang, shellcheck and the Python linters
+#
+# Missing system packages are installed through apt where that needs no password (root, or sudo
+# that does not ask); anywhere else this says exactly which to install and ends with status 1.
+#   PYTHON   the interpreter to build for, default python3
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+python=${PYTHON:-python3}
+venv=${VENV:-.venv}
+# The environment to be made must not be what makes it.
+PATH=$(printf '%s' "$PATH" | tr : '\n' | grep -vxF "$PWD/$venv/bin" | paste -sd:)
+
+say() { printf 'bootstrap: %s\n' "$*" >&2; }
+fail() { say "$*"; exit 1; }
+
+command -v "$python" >/dev/null || fail "$python not found: install CPython 3.11 or newer"
+"$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' ||
+  fail "$("$python" --version) is too old: CPython 3.11 or newer is needed (PYTHON=... chooses another)"
+
+compiles() {
+  local out
+  out=$(mktemp)
+  printf '#include <pthread.h>\nint main(void) { return 0; }\n' | "$1" -x c - -o "$out" 2>/dev/null
+  local status=$?
+  rm -f "$out"
+  return $status
+}
+
+has_compiler() { compiles "${CC:-cc}" || { [ -z "${CC:-}" ] && { compiles gcc || compiles clang; }; }; }
+
+has_headers() {
+  "$python" -c 'import os, sys, sysconfig
+path = os.path.join(sysconfig.get_path("include"), "internal", "pycore_frame.h")
+sys.exit(not os.path.exists(path))'
+}
+
+# The package names of a Debian interpreter; one built by hand has headers and venv of its own.
+debian_package() {
+  local real
+  real=$(readlink -f "$(command -v "$python")")
+  case $real in
+    /usr/bin/python3.*) echo "$(basename "$real")-$1" ;;
+    *) fail "$real has no $1 part: reinstall it with headers and ensurepip, or set PYTHON" ;;
+  esac
+}
+
+missing=()
+missing_packages() {
+  local level=$1
+  missing=()
+  if ! has_compiler; then
+    missing+=(gcc libc6-dev)
+  elif [ -z "${CC:-}" ] && ! compiles cc && compiles clang && [ "$level" = build ]; then
+    export CC=clang
+  fi
+  "$python" -c 'import ensurepip, venv' 2>/dev/null || missing+=("$(debian_package venv)")
+  has_headers || missing+=("$(debian_package dev)")
+  [ "$level" != build ] || return 0
+  command -v gcc >/dev/null || missing+=(gcc libc6-dev)
+  command -v readelf >/dev/null || missing+=(binutils)
+  [ "$level" != test ] || return 0
+  command -v clang >/dev/null || missing+=(clang)
+  command -v shellcheck >/dev/null || missing+=(shellcheck)
+}
+
+as_root() {
+  if [ "$(id -u)" = 0 ]; then
+    "$@"
+  else
+    sudo -n "$@"
+  fi
+}
+
+install_packages() {
+  if ! command -v apt-get >/dev/null; then
+    fail "needed, and not found: the equivalents of Debian's packages: $*"
+  fi
+  if [ "$(id -u)" != 0 ] && ! { command -v sudo >/dev/null && sudo -n true 2>/dev/null; }; then
+    fail "needed, and only root may install them. Run: sudo apt-get install $*"
+  fi
+  say "installing $*"
+  # A third-party source that does not answer must not stop us: Debian's own lists are enough.
+  as_root apt-get update -qq || say "apt-get update reported errors; going on"
+  as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" >/dev/null ||
+    fail "apt-get could not install: $*"
+}
+
+make_venv() {
+  # A folder left by an interpreter that is gone, or by another one, is made anew.
+  local asks='import sys; print(sys.version)'
+  if [ -e "$venv" ] && [ "$("$venv/bin/python" -c "$asks" 2>&1)" != "$("$python" -c "$asks")" ]; then
+    rm -rf "$venv"
+  fi
+  [ -x "$venv/bin/pip" ] || "$python" -m venv --clear "$venv"
+}
+
+install_requirements() {
+  local name
+  for name in "$@"; do
+    local list=tools/requirements/$name.txt stamp=$venv/.$name.txt
+    cmp -s "$list" "$stamp" && continue
+    say "installing tools/requirements/$name.txt"
+    "$venv/bin/python" -m pip install -q --disable-pip-version-check -r "$list"
+    cp "$list" "$stamp"
+  done
+}
+
+level=${1:-build}
+case $level in
+  build) lists="build" ;;
+  test) lists="build test peers" ;;
+  lint) lists="build test peers lint" ;;
+  *) fail "unknown level $level: build, test or lint" ;;
+esac
+missing_packages "$level"
+if [ ${#missing[@]} -gt 0 ]; then
+  mapfile -t missing < <(printf '%s\n' "${missing[@]}" | sort -u)
+  install_packages "${missing[@]}"
+fi
+make_venv
+# shellcheck disable=SC2086  # a list of words
+install_requirements $lists
