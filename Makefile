@@ -95,7 +95,7 @@ lint: env-lint build/gcc/build.ninja build/clang/build.ninja  ## compilers, laye
 	@$(BIN)/python tools/check_sources.py
 	@$(BIN)/python tools/check_sizes.py
 	@$(BIN)/python tools/check_words.py
-	@$(BIN)/python tools/check_exports.py build/gcc/cmemray/_core*.so build/clang/cmemray/_core*.so
+	@$(BIN)/python tools/check_exports.py build/gcc/csrc/binding/_core*.so build/clang/csrc/binding/_core*.so
 	@$(BIN)/python tools/check_workflows.py .github/workflows/*.yml
 	@$(BIN)/check-jsonschema -q --builtin-schema vendor.github-workflows .github/workflows/*.yml
 	@shellcheck tools/*.sh .ci/run
