@@ -26,7 +26,7 @@ def build_folders() -> dict[str, Path]:
     return {label: ROOT / folder for label, folder in pairs}
 
 
-def test_binaries(build: Path) -> list[Path]:
+def binaries_of(build: Path) -> list[Path]:
     folder = build / "tests" / "core"
     return sorted(
         path
@@ -37,7 +37,7 @@ def test_binaries(build: Path) -> list[Path]:
 
 def all_cases() -> Iterator[object]:
     for label, build in build_folders().items():
-        for binary in test_binaries(build):
+        for binary in binaries_of(build):
             listed = subprocess.run(
                 [binary, "--list"], capture_output=True, text=True, timeout=TIMEOUT, check=True
             )
@@ -45,14 +45,14 @@ def all_cases() -> Iterator[object]:
                 yield pytest.param(binary, name, id=f"{label}-{binary.name}-{name}")
 
 
-@pytest.mark.parametrize("label", build_folders())
+@pytest.mark.parametrize("label", list(build_folders()))
 def test_build_has_the_binary_of_every_source(label: str) -> None:
     sources = {path.stem for path in Path(__file__).parent.glob("test_*.c")}
     assert sources, "no C unit tests found"
-    assert {path.name for path in test_binaries(build_folders()[label])} == sources
+    assert {path.name for path in binaries_of(build_folders()[label])} == sources
 
 
-@pytest.mark.parametrize(("binary", "name"), all_cases())
+@pytest.mark.parametrize(("binary", "name"), list(all_cases()))
 def test_core(binary: Path, name: str) -> None:
     environment = dict(os.environ, ASAN_OPTIONS="detect_leaks=0:abort_on_error=1")
     environment["TSAN_OPTIONS"] = "halt_on_error=1:second_deadlock_stack=1"
