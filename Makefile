@@ -31,11 +31,14 @@ env-test:
 env-lint:
 	@tools/bootstrap.sh lint
 
-.PHONY: wheel install
+.PHONY: wheel install sdist
 wheel: env  ## build the wheel into dist/
 	@rm -rf dist && mkdir -p dist
 	$(BIN)/python -m pip wheel -q --disable-pip-version-check --no-deps --no-build-isolation \
 	    -Cbuild-dir=build/wheel -Csetup-args=-Dwerror=true -w dist .
+sdist: env  ## build the source distribution of the last commit into dist/
+	@mkdir -p dist
+	PYTHONPATH=tools/backend $(BIN)/python -c 'import build_backend; print(build_backend.build_sdist("dist"))'
 install: wheel  ## install that wheel into .venv
 	$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps --force-reinstall dist/*.whl
 
@@ -92,7 +95,7 @@ lint: env-lint build/gcc/build.ninja build/clang/build.ninja  ## compilers, laye
 	@ninja --quiet -C build/clang
 	@$(BIN)/python tools/check_headers.py gcc clang
 	@$(BIN)/python tools/check_layers.py
-	@$(BIN)/python tools/check_sources.py
+	@$(BIN)/python tools/check_sources.py build/gcc
 	@$(BIN)/python tools/check_sizes.py
 	@$(BIN)/python tools/check_words.py
 	@$(BIN)/python tools/check_exports.py build/gcc/csrc/binding/_core*.so build/clang/csrc/binding/_core*.so

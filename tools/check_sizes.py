@@ -19,6 +19,7 @@ SKIPPED = {".git", ".venv", "build", "dist", "__pycache__"}
 # The first line of a C definition: something at the margin that is no directive, no comment,
 # no label, and leads to a "{" before any ";" or "=".
 C_START = re.compile(r"^[A-Za-z_][^;={}]*\([^;={}]*\)[^;={}]*\{[ \t]*(//.*|/\*.*)?$", re.MULTILINE)
+ATTRIBUTE = re.compile(r"__attribute__\s*\(\((\([^()]*\)|[^()])*\)\)")
 C_END = re.compile(r"^\}", re.MULTILINE)
 
 
@@ -29,7 +30,7 @@ def c_functions(text: str) -> Iterator[tuple[str, int, int]]:
     while start := C_START.search(text, position):
         end = C_END.search(text, start.end())
         position = end.end() if end else len(text)
-        name = re.search(r"(\w+)\s*\(", start.group())
+        name = re.search(r"(\w+)\s*\(", ATTRIBUTE.sub("", start.group()))
         first = text.count("\n", 0, start.start()) + 1
         last = text.count("\n", 0, position) + 1
         yield (name.group(1) if name else "?"), first, last - first + 1
