@@ -35,7 +35,7 @@ env-lint:
 wheel: env  ## build the wheel into dist/
 	@rm -rf dist && mkdir -p dist
 	$(BIN)/python -m pip wheel -q --disable-pip-version-check --no-deps --no-build-isolation \
-	    -Cbuild-dir=build/wheel -Csetup-args=-Dwerror=true -w dist .
+	    --config-settings=build-dir=build/wheel --config-settings=setup-args=-Dwerror=true -w dist .
 sdist: env  ## build the source distribution of the last commit into dist/
 	@mkdir -p dist
 	PYTHONPATH=tools/backend $(BIN)/python -c 'import build_backend; print(build_backend.build_sdist("dist"))'
