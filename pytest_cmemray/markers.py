@@ -6,6 +6,7 @@ Arguments are checked before the test runs. A bad one is an error of that test a
 from __future__ import annotations
 
 import inspect
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +16,8 @@ import pytest
 from pytest_cmemray.options import THREADS, Settings
 
 _ATTRIBUTIONS = ("exact", "budgeted")
+#: The first CPython whose reference tracer tells object creation and destruction.
+OBJECTS_OLDEST = (3, 13, 3)
 
 
 class MarkerError(Exception):
@@ -103,11 +106,12 @@ def limit_leaked_objects(
 ) -> Callable[[Settings], LimitObjects]:
     """fail the test when Python objects that it made survive it (CPython 3.13.3 and newer)."""
     _filter(filter_fn)
-    from cmemray import object_tracing_reason
-
-    reason = object_tracing_reason()
-    if reason:
-        raise ValueError(reason)
+    if sys.version_info < OBJECTS_OLDEST:
+        needed, running = (".".join(map(str, v[:3])) for v in (OBJECTS_OLDEST, sys.version_info))
+        raise ValueError(
+            f"it needs CPython {needed} or newer, this is {running}; skip the test there, or use "
+            "limit_leaks"
+        )
     return lambda settings: LimitObjects(filter_fn)
 
 
@@ -180,9 +184,7 @@ class Planner:
             bound = inspect.signature(function).bind(*mark.args, **mark.kwargs)
             return function(*bound.args, **bound.kwargs)(self._settings)
         except (TypeError, ValueError) as error:
-            return MarkerError(
-                f"{_call(mark)}: {error}. Usage: {mark.name}{usage(mark.name)}"
-            )
+            return MarkerError(f"{_call(mark)}: {error}. Usage: {mark.name}{usage(mark.name)}")
 
 
 def closest_marks(item: pytest.Item) -> dict[str, pytest.Mark]:

@@ -1,0 +1,48 @@
+"""Peaks of the last passing run of each test with a memory limit, kept in pytest's cache.
+
+Without a cache (-p no:cacheprovider) nothing is remembered and nothing compared.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import pytest
+
+
+class Baseline:
+    """Reads the peaks of earlier runs; collects those of this one, and saves them at its end."""
+
+    def __init__(self, config: pytest.Config, basis: str) -> None:
+        self._cache: Any = getattr(config, "cache", None)
+        # Other bases and other interpreters measure other numbers.
+        self._key = f"cmemray/peaks-{basis}-{sys.implementation.cache_tag}"
+        self._before: dict[str, int] | None = None
+        self._now: dict[str, int] = {}
+
+    @property
+    def available(self) -> bool:
+        """False when this run has no cache."""
+        return self._cache is not None
+
+    def before(self, nodeid: str) -> int | None:
+        """Peak in bytes of the last passing run, None when there is none."""
+        if self._before is None:
+            self._before = self._load()
+        return self._before.get(nodeid)
+
+    def passed(self, nodeid: str, peak: int) -> None:
+        """Remember the peak of a test that passed."""
+        self._now[nodeid] = peak
+
+    def save(self) -> None:
+        """Write what this run adds to the peaks of earlier ones."""
+        if self._now and self._cache is not None:
+            self._cache.set(self._key, {**self._load(), **self._now})
+
+    def _load(self) -> dict[str, int]:
+        known = self._cache.get(self._key, {}) if self._cache is not None else {}
+        if not isinstance(known, dict):
+            return {}
+        return {test: peak for test, peak in known.items() if isinstance(peak, int)}

@@ -1,0 +1,150 @@
+"""What a failed test says about memory: the sentence, and the section below it. Pure text."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from cmemray import explain
+from cmemray.sizes import format_size, format_sizes
+from pytest_cmemray import verdict
+
+MAX_MEMORY = "memray-max-memory"
+LEAKED_MEMORY = "memray-leaked-memory"
+TRACKED_OBJECTS = "memray-tracked-objects"
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One finding as text. `path` and `line` point at the reader's own code, when it is known."""
+
+    sentence: str
+    title: str
+    section: str
+    path: str | None = None
+    line: int = 0
+
+
+@dataclass(frozen=True)
+class Style:
+    """How much is shown: pytest's verbosity for memory, and the frames of a stack at least."""
+
+    verbosity: int = 0
+    stacks: int = 1
+
+    @property
+    def most(self) -> int | None:
+        """Locations to list, None for all."""
+        return None if self.verbosity >= 2 else 10
+
+
+def describe(finding: verdict.Finding, paths: explain.Paths, style: Style) -> Problem:
+    """The text of a finding."""
+    if isinstance(finding, verdict.Over):
+        return _over(finding, paths, style)
+    if isinstance(finding, verdict.Increase):
+        return _increase(finding, paths, style)
+    if isinstance(finding, verdict.Leak):
+        return _leak(finding, paths, style)
+    reason = finding.numbers.incomplete_reason
+    return Problem(
+        sentence=f"Memory was not measured completely, so the limit cannot be checked: {reason}",
+        title=MAX_MEMORY,
+        section=_figures(finding.numbers),
+    )
+
+
+def _over(finding: verdict.Over, paths: explain.Paths, style: Style) -> Problem:
+    numbers = finding.numbers
+    locations = numbers.locations_at_peak()
+    sentence = explain.limit_sentence(finding.limit, numbers.peak, locations, paths)
+    return _at_peak(sentence, numbers, locations, paths, style)
+
+
+def _increase(finding: verdict.Increase, paths: explain.Paths, style: Style) -> Problem:
+    numbers = finding.numbers
+    locations = numbers.locations_at_peak()
+    peak = verdict.judged_peak(numbers)
+    before, now = format_sizes(finding.before, peak)
+    more = format_size(peak - finding.before)
+    percent = f", {peak * 100 // finding.before}%" if finding.before else ""
+    sentence = (
+        "Test uses more memory than previous run. "
+        f"Test previously used {before} but now uses {now} (+{more}{percent})"
+    )
+    sentence += explain.blame(locations, numbers.peak, paths)
+    return _at_peak(sentence, numbers, locations, paths, style)
+
+
+def _at_peak(
+    sentence: str,
+    numbers: verdict.Measured,
+    locations: list[Any],
+    paths: explain.Paths,
+    style: Style,
+) -> Problem:
+    lines = explain.by_own_line(locations, paths)
+    section = _figures(numbers)
+    if style.verbosity >= 0:
+        listed = explain.location_list(
+            lines, numbers.peak, paths, most=style.most, frames=style.stacks
+        )
+        section = f"List of allocations:\n{listed}\n{section}"
+        if any(line.estimated for line in lines):
+            section += "\n~: estimated from samples; the peak and the number of blocks are exact."
+    return _problem(sentence, MAX_MEMORY, section, lines)
+
+
+def _leak(finding: verdict.Leak, paths: explain.Paths, style: Style) -> Problem:
+    lines = explain.by_own_line(finding.locations, paths)
+    first = finding.locations[0]
+    count = len(finding.locations)
+    sentence = (
+        f"Test was allowed to leak {format_size(finding.limit)} per location but at least one "
+        f"location leaked more: {format_size(first.size)} from "
+        f"{explain.where(explain.own_frame(first.frames, paths), paths)}"
+    )
+    if count > 1:
+        together = sum(location.size for location in finding.locations)
+        sentence += f", {count} locations with {format_size(together)} together"
+    listed = explain.location_list(
+        lines, finding.numbers.leaked, paths, most=style.most, frames=max(style.stacks, 5)
+    )
+    section = (
+        f"List of leaked allocations:\n{listed}\n"
+        f"{format_size(finding.numbers.leaked)} were left allocated in all."
+    )
+    return _problem(sentence, LEAKED_MEMORY, section, lines)
+
+
+def _problem(sentence: str, title: str, section: str, lines: list[explain.Line]) -> Problem:
+    frame = lines[0].frame if lines else None
+    if frame is None:
+        return Problem(sentence, title, section)
+    return Problem(sentence, title, section, frame.filename, frame.lineno)
+
+
+def unjudged(plan_limit: int, numbers: verdict.Measured, paths: explain.Paths) -> str:
+    """The memory section of a test that failed for another reason and kept its limit."""
+    peak, limit = format_sizes(numbers.peak, plan_limit)
+    text = f"Peak {peak}, within the limit of {limit}"
+    return text + explain.blame(numbers.locations_at_peak(), numbers.peak, paths)
+
+
+def _figures(numbers: verdict.Measured) -> str:
+    text = [
+        f"Peak {format_size(numbers.peak)} in {numbers.peak_blocks} blocks; "
+        f"{numbers.count} allocations of {format_size(numbers.total)} in all. "
+        "Counted is the test itself, not its fixtures."
+    ]
+    if numbers.old_threads:
+        text.append(f"Part of it is of {verdict.old_threads(numbers)}.")
+    if numbers.resized_old_bytes:
+        text.append(
+            f"{format_size(numbers.resized_old_bytes)} are blocks older than the test that it "
+            "resized; they count with their new size."
+        )
+    aside = verdict.apart(numbers)
+    if aside:
+        text.append(f"Not part of the peak: {aside}.")
+    return "\n".join(text)
