@@ -1,0 +1,116 @@
+/* Which frame header, and what is the same for all of them. */
+#include <patchlevel.h>
+#if PY_VERSION_HEX < 0x030C0000
+#include "frames_311.h"
+#elif PY_VERSION_HEX < 0x030D0000
+#include "frames_312.h"
+#elif PY_VERSION_HEX < 0x030E0000
+#include "frames_313.h"
+#elif PY_VERSION_HEX < 0x030F0000
+#include "frames_314.h"
+#elif PY_VERSION_HEX < 0x03100000
+#include "frames_315.h"
+#else
+#error "frames of this CPython are not known yet"
+#endif
+
+#include <string.h>
+
+#include "frames.h"
+
+struct cmr_frame_layout cmr_frames_layout(void)
+{
+	return (struct cmr_frame_layout){
+		.previous = (uint32_t)offsetof(_PyInterpreterFrame, previous),
+		.code = (uint32_t)CMR_FRAME_CODE,
+		.instruction = (uint32_t)CMR_FRAME_INSTRUCTION,
+		.owner = (uint32_t)offsetof(_PyInterpreterFrame, owner),
+		.tlbc = (uint32_t)CMR_FRAME_TLBC,
+		.code_mask = CMR_FRAME_CODE_MASK,
+		.skip_owner = CMR_FRAME_SKIP_OWNER,
+	};
+}
+
+const void *cmr_frames_top(void)
+{
+	PyThreadState *state;
+
+	/* Finalization frees the states of threads that still run C code. */
+	if (cmr_is_finalizing())
+		return NULL;
+	/* The only accessor that never names another thread's state. */
+	state = PyGILState_GetThisThreadState();
+	return state != NULL ? cmr_frame_top(state) : NULL;
+}
+
+const void *cmr_frames_of_object(PyFrameObject *frame)
+{
+	return frame->f_frame;
+}
+
+#if CMR_FREE_THREADED && PY_VERSION_HEX >= 0x030E0000
+/* The array of copies may be replaced, and the old one freed, by a thread that adds a copy while
+ * this one runs detached. Entry 0 is in the code object itself and needs no array. Otherwise the
+ * array is read again after the entry: unchanged, the entry was its own. */
+static uintptr_t bytecode_base(const void *frame, const void *code)
+{
+	const _PyInterpreterFrame *f = frame;
+	PyCodeObject *co = (PyCodeObject *)(uintptr_t)code; /* only read */
+	_PyCodeArray *const *where = &co->co_tlbc;
+	const _PyCodeArray *array;
+	uintptr_t base;
+
+	if (f->tlbc_index == 0)
+		return (uintptr_t)co->co_code_adaptive;
+	array = __atomic_load_n(where, __ATOMIC_ACQUIRE);
+	if (array == NULL || f->tlbc_index < 0 || f->tlbc_index >= array->size)
+		return 0;
+	base = (uintptr_t)__atomic_load_n(&array->entries[f->tlbc_index], __ATOMIC_ACQUIRE);
+	if (__atomic_load_n(where, __ATOMIC_ACQUIRE) != array || base == 0)
+		return 0;
+	if ((uintptr_t)f->instr_ptr < base ||
+	    (uintptr_t)f->instr_ptr >= base + (uintptr_t)Py_SIZE(co) * sizeof(_Py_CODEUNIT))
+		return 0;
+	return base;
+}
+uintptr_t (*const cmr_frames_bytecode_base)(const void *, const void *) = bytecode_base;
+#else
+uintptr_t (*const cmr_frames_bytecode_base)(const void *, const void *) = NULL;
+#endif
+
+#if CMR_HAVE_DEBUG_OFFSETS
+const char *cmr_frames_published_mismatch(void)
+{
+	const _Py_DebugOffsets *told = &_PyRuntime.debug_offsets;
+
+	if (memcmp(told->cookie, "xdebugpy", 8) != 0)
+		return "the interpreter publishes no offsets";
+	if ((told->version >> 16) != (PY_VERSION_HEX >> 16))
+		return "the interpreter is of another version than this extension";
+	if (told->free_threaded != CMR_FREE_THREADED)
+		return "the interpreter is of another kind of build than this extension";
+	if (told->interpreter_frame.previous != offsetof(_PyInterpreterFrame, previous) ||
+	    told->interpreter_frame.executable != CMR_FRAME_CODE ||
+	    told->interpreter_frame.instr_ptr != CMR_FRAME_INSTRUCTION ||
+	    told->interpreter_frame.owner != offsetof(_PyInterpreterFrame, owner))
+		return "frames have another layout than this extension was compiled for";
+#if PY_VERSION_HEX >= 0x030E0000
+	if (told->interpreter_frame.tlbc_index != CMR_FRAME_TLBC)
+		return "frames have another layout than this extension was compiled for";
+#endif
+	if (told->thread_state.current_frame != offsetof(PyThreadState, current_frame))
+		return "thread states have another layout than this extension was compiled for";
+	if (told->code_object.co_code_adaptive != offsetof(PyCodeObject, co_code_adaptive) ||
+	    told->code_object.filename != offsetof(PyCodeObject, co_filename) ||
+	    told->code_object.name != offsetof(PyCodeObject, co_name) ||
+	    told->code_object.linetable != offsetof(PyCodeObject, co_linetable) ||
+	    told->code_object.firstlineno != offsetof(PyCodeObject, co_firstlineno))
+		return "code objects have another layout than this extension was compiled for";
+	return NULL;
+}
+#else
+const char *cmr_frames_published_mismatch(void)
+{
+	return NULL;
+}
+#endif

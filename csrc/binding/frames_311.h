@@ -1,0 +1,30 @@
+/* Frames of CPython 3.11: the top frame hangs on a struct on the C stack (`cframe`), code and
+ * instruction are plain pointers, and every frame runs Python code. */
+#ifndef CMR_BINDING_FRAMES_311_H
+#define CMR_BINDING_FRAMES_311_H
+
+#ifndef Py_BUILD_CORE_MODULE
+#define Py_BUILD_CORE_MODULE 1
+#endif
+#include "compat.h"
+
+#include <stddef.h>
+
+CMR_QUIET_BEGIN
+#include <internal/pycore_frame.h>
+CMR_QUIET_END
+
+#define CMR_FRAME_CODE offsetof(_PyInterpreterFrame, f_code)
+/* The code unit before the next instruction: may be an inline cache, or one before the first. */
+#define CMR_FRAME_INSTRUCTION offsetof(_PyInterpreterFrame, prev_instr)
+#define CMR_FRAME_TLBC 0
+#define CMR_FRAME_CODE_MASK (~(uintptr_t)0)
+#define CMR_FRAME_SKIP_OWNER 255
+#define CMR_HAVE_DEBUG_OFFSETS 0
+
+static inline const void *cmr_frame_top(PyThreadState *state)
+{
+	return state->cframe != NULL ? state->cframe->current_frame : NULL;
+}
+
+#endif

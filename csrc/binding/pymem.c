@@ -1,0 +1,289 @@
+/* PyMem_SetAllocator replaces four functions and a context field by field, while other threads may
+ * be reading them: they can see a new function with an old context. So each domain has one static
+ * set of functions for ever, our context is the original's own, and originals lie in statics: any
+ * torn mix is valid.
+ *
+ * On close the originals come back, unless another tool has put its hook over ours meanwhile: then
+ * ours stay below it, passing everything through while the gate is closed, and the next open does
+ * not put a second copy on top.
+ *
+ * Free-threaded builds allocate objects from mimalloc, which takes one large mapping and never calls
+ * malloc: there the plane SYSTEM listens here too, else it would see nothing. */
+#include "pymem.h"
+
+#include "compat.h"
+#include "events/events.h"
+
+enum { RAW, MEM, OBJ, N_DOMAINS };
+
+static const PyMemAllocatorDomain domain_names[N_DOMAINS] = {
+	PYMEM_DOMAIN_RAW,
+	PYMEM_DOMAIN_MEM,
+	PYMEM_DOMAIN_OBJ,
+};
+
+/* Written with the interpreter's lock. */
+static PyMemAllocatorEx original[N_DOMAINS];
+static PyObjectArenaAllocator original_arena;
+static bool left[N_DOMAINS], arena_left; /* ours may lie below another tool's hook */
+static uintptr_t open_planes;
+static unsigned n_hooked;
+
+/* Set while cmr_pymem asks whether our functions are still reached. */
+static bool probing;
+static bool probed;
+
+/* Planes that count what DOMAIN hands out. mimalloc serves raw only from 3.15. */
+static inline uintptr_t planes_of(int domain)
+{
+	if (CMR_FREE_THREADED && (domain != RAW || PY_VERSION_HEX >= 0x030F0000))
+		return CMR_GUARD_ALL;
+	return CMR_GUARD(CMR_PLANE_OUTER);
+}
+
+/* In plane SYSTEM a request that pymalloc would have passed on is one of malloc, as in other builds. */
+static inline enum cmr_kind system_kind(enum cmr_kind kind, size_t size)
+{
+	if (size <= 512)
+		return kind;
+	return kind == CMR_KIND_PYMALLOC_MALLOC	  ? CMR_KIND_MALLOC
+	       : kind == CMR_KIND_PYMALLOC_CALLOC ? CMR_KIND_CALLOC
+						  : CMR_KIND_REALLOC;
+}
+
+static inline void tell_alloc(uintptr_t planes, void *block, size_t size, enum cmr_kind kind)
+{
+	if (planes & CMR_GUARD(CMR_PLANE_OUTER))
+		cmr_on_alloc(CMR_PLANE_OUTER, (uintptr_t)block, size, kind);
+	if (planes & CMR_GUARD(CMR_PLANE_SYSTEM))
+		cmr_on_alloc(CMR_PLANE_SYSTEM, (uintptr_t)block, size, system_kind(kind, size));
+}
+
+static inline __attribute__((always_inline)) void *hook_malloc(int domain, void *ctx, size_t size)
+{
+	uintptr_t planes = cmr_gate_planes() & planes_of(domain);
+	void *block;
+
+	if (planes == 0) {
+		if (__builtin_expect(probing, 0))
+			probed = true;
+		return original[domain].malloc(ctx, size);
+	}
+	cmr_gate_enter(planes);
+	block = original[domain].malloc(ctx, size);
+	if (block != NULL)
+		tell_alloc(planes, block, size, CMR_KIND_PYMALLOC_MALLOC);
+	cmr_gate_leave(planes);
+	return block;
+}
+
+static inline __attribute__((always_inline)) void *hook_calloc(int domain, void *ctx, size_t n,
+							       size_t size)
+{
+	uintptr_t planes = cmr_gate_planes() & planes_of(domain);
+	void *block;
+
+	if (planes == 0)
+		return original[domain].calloc(ctx, n, size);
+	cmr_gate_enter(planes);
+	block = original[domain].calloc(ctx, n, size);
+	if (block != NULL)
+		tell_alloc(planes, block, n * size, CMR_KIND_PYMALLOC_CALLOC);
+	cmr_gate_leave(planes);
+	return block;
+}
+
+/* Never frees: these allocators treat size 0 as 1. */
+static inline __attribute__((always_inline)) void *hook_realloc(int domain, void *ctx, void *old,
+								size_t size)
+{
+	uintptr_t planes = cmr_gate_planes() & planes_of(domain), address = (uintptr_t)old;
+	struct cmr_taken taken[CMR_N_PLANES];
+	enum cmr_kind kind;
+	void *block;
+
+	if (planes == 0)
+		return original[domain].realloc(ctx, old, size);
+	cmr_gate_enter(planes);
+	for (unsigned plane = 0; plane < CMR_N_PLANES; plane++)
+		if (planes & CMR_GUARD(plane))
+			cmr_on_resize_begin(plane, address, &taken[plane]);
+	block = original[domain].realloc(ctx, old, size);
+	for (unsigned plane = 0; plane < CMR_N_PLANES; plane++) {
+		if ((planes & CMR_GUARD(plane)) == 0)
+			continue;
+		kind = plane == CMR_PLANE_SYSTEM ? system_kind(CMR_KIND_PYMALLOC_REALLOC, size)
+						 : CMR_KIND_PYMALLOC_REALLOC;
+		if (block == NULL)
+			cmr_on_resize_failed(plane, address, &taken[plane]);
+		else
+			cmr_on_resize_done(plane, address, &taken[plane], (uintptr_t)block, size,
+					   kind);
+	}
+	cmr_gate_leave(planes);
+	return block;
+}
+
+static inline __attribute__((always_inline)) void hook_free(int domain, void *ctx, void *block)
+{
+	uintptr_t planes = cmr_gate_planes() & planes_of(domain);
+
+	if (planes == 0 || block == NULL) {
+		original[domain].free(ctx, block);
+		return;
+	}
+	cmr_gate_enter(planes);
+	if (planes & CMR_GUARD(CMR_PLANE_OUTER))
+		cmr_on_free(CMR_PLANE_OUTER, (uintptr_t)block);
+	if (planes & CMR_GUARD(CMR_PLANE_SYSTEM))
+		cmr_on_free(CMR_PLANE_SYSTEM, (uintptr_t)block);
+	original[domain].free(ctx, block);
+	cmr_gate_leave(planes);
+}
+
+#define DOMAIN_HOOKS(name, domain)                                                                 \
+	static void *name##_malloc(void *ctx, size_t size)                                         \
+	{                                                                                          \
+		return hook_malloc(domain, ctx, size);                                             \
+	}                                                                                          \
+	static void *name##_calloc(void *ctx, size_t n, size_t size)                               \
+	{                                                                                          \
+		return hook_calloc(domain, ctx, n, size);                                          \
+	}                                                                                          \
+	static void *name##_realloc(void *ctx, void *block, size_t size)                           \
+	{                                                                                          \
+		return hook_realloc(domain, ctx, block, size);                                     \
+	}                                                                                          \
+	static void name##_free(void *ctx, void *block)                                            \
+	{                                                                                          \
+		hook_free(domain, ctx, block);                                                     \
+	}
+
+DOMAIN_HOOKS(raw, RAW)
+DOMAIN_HOOKS(mem, MEM)
+DOMAIN_HOOKS(obj, OBJ)
+
+static const PyMemAllocatorEx hooks[N_DOMAINS] = {
+	{ NULL, raw_malloc, raw_calloc, raw_realloc, raw_free },
+	{ NULL, mem_malloc, mem_calloc, mem_realloc, mem_free },
+	{ NULL, obj_malloc, obj_calloc, obj_realloc, obj_free },
+};
+
+/* Arenas and the chunks of frame stacks are the interpreter's stock: in plane OUTER what is made
+ * from them counts, not they themselves. */
+static void *arena_alloc(void *ctx, size_t size)
+{
+	uintptr_t planes = ~cmr_tls.guard & CMR_GUARD(CMR_PLANE_OUTER);
+	void *arena;
+
+	cmr_gate_enter(planes);
+	arena = original_arena.alloc(ctx, size);
+	cmr_gate_leave(planes);
+	return arena;
+}
+
+static void arena_free(void *ctx, void *arena, size_t size)
+{
+	uintptr_t planes = ~cmr_tls.guard & CMR_GUARD(CMR_PLANE_OUTER);
+
+	cmr_gate_enter(planes);
+	original_arena.free(ctx, arena, size);
+	cmr_gate_leave(planes);
+}
+
+/* Does a request of DOMAIN still come by our functions? The caller has set its guard. */
+static bool is_reached(int domain)
+{
+	void *block;
+
+	probed = false;
+	probing = true;
+	block = domain == RAW   ? PyMem_RawMalloc(1)
+		: domain == MEM ? PyMem_Malloc(1)
+				: PyObject_Malloc(1);
+	probing = false;
+	if (domain == RAW)
+		PyMem_RawFree(block);
+	else if (domain == MEM)
+		PyMem_Free(block);
+	else
+		PyObject_Free(block);
+	return probed;
+}
+
+static void hook_domain(int domain)
+{
+	PyMemAllocatorEx now, ours = hooks[domain];
+
+	PyMem_GetAllocator(domain_names[domain], &now);
+	n_hooked++;
+	if (now.malloc == ours.malloc || (left[domain] && is_reached(domain)))
+		return;
+	original[domain] = now;
+	ours.ctx = now.ctx;
+	PyMem_SetAllocator(domain_names[domain], &ours);
+}
+
+static void unhook_domain(int domain)
+{
+	PyMemAllocatorEx now;
+
+	PyMem_GetAllocator(domain_names[domain], &now);
+	n_hooked--;
+	left[domain] = now.malloc != hooks[domain].malloc;
+	if (!left[domain])
+		PyMem_SetAllocator(domain_names[domain], &original[domain]);
+}
+
+static void hook_arenas(void)
+{
+	PyObjectArenaAllocator now, ours = { NULL, arena_alloc, arena_free };
+
+	PyObject_GetArenaAllocator(&now);
+	if (now.alloc == arena_alloc || arena_left)
+		return;
+	original_arena = now;
+	ours.ctx = now.ctx;
+	PyObject_SetArenaAllocator(&ours);
+}
+
+static void unhook_arenas(void)
+{
+	PyObjectArenaAllocator now;
+
+	PyObject_GetArenaAllocator(&now);
+	arena_left = now.alloc != arena_alloc;
+	if (!arena_left)
+		PyObject_SetArenaAllocator(&original_arena);
+}
+
+static void first_open(enum cmr_plane_id plane)
+{
+	uintptr_t before = open_planes;
+
+	open_planes |= CMR_GUARD(plane);
+	for (int domain = 0; domain < N_DOMAINS; domain++)
+		if ((planes_of(domain) & open_planes) != 0 && (planes_of(domain) & before) == 0)
+			hook_domain(domain);
+	if (plane == CMR_PLANE_OUTER)
+		hook_arenas();
+}
+
+static void last_closed(enum cmr_plane_id plane)
+{
+	uintptr_t before = open_planes;
+
+	open_planes &= ~CMR_GUARD(plane);
+	for (int domain = 0; domain < N_DOMAINS; domain++)
+		if ((planes_of(domain) & before) != 0 && (planes_of(domain) & open_planes) == 0)
+			unhook_domain(domain);
+	if (plane == CMR_PLANE_OUTER && (before & CMR_GUARD(plane)) != 0)
+		unhook_arenas();
+}
+
+const struct cmr_session_callbacks cmr_pymem_callbacks = { first_open, last_closed };
+
+unsigned cmr_pymem_n_hooked(void)
+{
+	return n_hooked;
+}
