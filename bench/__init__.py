@@ -1,0 +1,1 @@
+"""Benchmarks: programs, the plugin's fixed cost, and public test suites, beside the peers."""

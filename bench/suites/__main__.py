@@ -1,0 +1,5 @@
+import sys
+
+from bench.suites.run import main
+
+sys.exit(main())

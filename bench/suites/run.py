@@ -1,0 +1,167 @@
+"""Run suites in several modes, in alternation, and print what differs and what it costs.
+
+    python -m bench.suites                                     all suites, three rounds
+    python -m bench.suites --suites sklearn.tree --rounds 5
+    python -m bench.suites --modes plain,memray,peer-memray
+
+A round runs every mode once; the order is turned in every round. Times are user + system seconds of
+the whole pytest process and of the children it waited for. Mode "plain" runs at least twice: a test
+that comes out differently there is named as unsteady and not compared.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import tempfile
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from bench import measure
+from bench.suites import catalog, report
+from bench.suites.environments import Environments, cache_folder
+
+_PROBE = Path(__file__).with_name("probe")
+
+
+@dataclass
+class Run:
+    """One mode of one suite, once."""
+
+    suite: str
+    mode: str
+    seconds: float
+    ending: str
+    outcomes: dict[str, str] = field(default_factory=dict)
+    why: dict[str, str] = field(default_factory=dict)
+    peaks: dict[str, int] = field(default_factory=dict)
+    log: str = ""
+
+
+class Runner:
+    """Runs suites in the prepared environments; keeps logs and results in one folder."""
+
+    def __init__(self, environments: Environments, results: Path, extra: tuple[str, ...]) -> None:
+        self.environments = environments
+        self.results = results
+        self.extra = extra
+        results.mkdir(parents=True, exist_ok=True)
+
+    def run(self, suite: catalog.Suite, mode: catalog.Mode, label: str) -> Run:
+        """One run. A suite that crashes or does not end is a result, not an error."""
+        stem = f"{suite.name}-{mode.name}-{label}"
+        out, log = self.results / f"{stem}.json", self.results / f"{stem}.log"
+        out.unlink(missing_ok=True)
+        with tempfile.TemporaryDirectory() as empty:
+            cwd = self.environments.sdist(suite.sdist) if suite.sdist else Path(empty)
+            finished = measure.run(
+                self._command(suite, mode),
+                cwd=cwd,
+                environment=self._variables(suite, mode, out),
+                log=log,
+                timeout=suite.timeout * (20 if mode.plugin == "peer" else 2),
+            )
+        result = Run(suite.name, mode.name, finished.seconds, finished.ending, log=str(log))
+        if out.exists():
+            said = json.loads(out.read_text())
+            result.outcomes, result.why = said["outcomes"], said["why"]
+            result.peaks = said["peaks"]
+        if mode.name == "memray":
+            self._peaks_file(suite).write_text(json.dumps(result.peaks))
+        return result
+
+    def _command(self, suite: catalog.Suite, mode: catalog.Mode) -> list[str]:
+        return [
+            *(str(self.environments.for_plugin(mode.plugin)), "-m", "pytest", "-q"),
+            *("-p", "no:cacheprovider", "-p", "suite_probe"),
+            *(*mode.args, *self.extra, *suite.args),
+        ]
+
+    def _variables(self, suite: catalog.Suite, mode: catalog.Mode, out: Path) -> dict[str, str]:
+        named = {
+            name: value
+            for name, value in os.environ.items()
+            if not name.startswith(("PYTEST_", "PYTHON", "CMEMRAY_"))
+        }
+        named |= {"PYTHONPATH": str(_PROBE), "SUITE_PROBE_OUT": str(out), "PYTHONHASHSEED": "0"}
+        if mode.marker is not None:
+            named["SUITE_PROBE_MARKER"], named["SUITE_PROBE_LIMIT"] = mode.marker
+            if mode.marker[1] == "twice":
+                named["SUITE_PROBE_PEAKS"] = str(self._peaks_file(suite))
+        return named
+
+    def _peaks_file(self, suite: catalog.Suite) -> Path:
+        return self.results / f"{suite.name}-peaks.json"
+
+
+def _schedule(modes: list[str], round_number: int) -> list[str]:
+    """The modes of one round, turned; "twice" needs the peaks of "memray", so after it at first."""
+    order = measure.rotated(modes, round_number)
+    if round_number == 0 and "twice" in order:
+        order.remove("twice")
+        order.append("twice")
+    return order
+
+
+def _arguments(argv: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m bench.suites", description=__doc__)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    suites = ",".join(suite.name for suite in catalog.SUITES)
+    parser.add_argument("--suites", default=suites, help=f"comma separated, of: {suites}")
+    known = ",".join(mode.name for mode in catalog.MODES)
+    default = ",".join(catalog.DEFAULT_MODES)
+    parser.add_argument("--modes", default=default, help=f"default {default}; all: {known}")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--wheel", type=Path, help="test this wheel instead of building the tree")
+    parser.add_argument("--prepare", action="store_true", help="only make the environments")
+    parser.add_argument("pytest_args", nargs="*", help="after --: passed on to pytest")
+    return parser.parse_args(argv)
+
+
+def _chosen(names: str, known: dict[str, object], what: str) -> list[str]:
+    chosen = [name for name in names.split(",") if name]
+    unknown = [name for name in chosen if name not in known]
+    if unknown:
+        raise SystemExit(f"no {what} {', '.join(unknown)}; there are: {', '.join(known)}")
+    return chosen
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Status 0 when no test came out differently because it was measured by this plugin."""
+    arguments = _arguments(argv)
+    suites = {suite.name: suite for suite in catalog.SUITES}
+    modes = {mode.name: mode for mode in catalog.MODES}
+    names = _chosen(arguments.suites, dict(suites), "suite")
+    mode_names = _chosen(arguments.modes, dict(modes), "mode")
+    if "plain" not in mode_names:
+        mode_names.insert(0, "plain")
+    if "twice" in mode_names and "memray" not in mode_names:
+        mode_names.insert(1, "memray")
+    environments = Environments(cache_folder())
+    environments.prepare({modes[name].plugin for name in mode_names}, arguments.wheel)
+    if arguments.prepare:
+        return 0
+    results = cache_folder() / "results"
+    runner = Runner(environments, results, tuple(arguments.pytest_args))
+    runs: list[Run] = []
+    for name in names:
+        for number in range(arguments.rounds):
+            for mode in _schedule(mode_names, number):
+                runs.append(_one(runner, suites[name], modes[mode], str(number)))
+        if arguments.rounds == 1:
+            runs.append(_one(runner, suites[name], modes["plain"], "again"))
+        here = [run for run in runs if run.suite == name]
+        print(report.suite_text(name, here, mode_names), flush=True)
+    (results / "runs.json").write_text(json.dumps([asdict(run) for run in runs]))
+    print(report.summary_text(runs, names, mode_names))
+    ours = {mode.name for mode in catalog.MODES if mode.plugin == "ours"}
+    return 1 if any(report.differences(runs, name, mode) for name in names for mode in ours) else 0
+
+
+def _one(runner: Runner, suite: catalog.Suite, mode: catalog.Mode, label: str) -> Run:
+    run = runner.run(suite, mode, label)
+    text = f"suites: {suite.name} {mode.name} {label}: {run.seconds:.1f} s, {run.ending}"
+    print(text, file=sys.stderr, flush=True)
+    return run
