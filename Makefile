@@ -8,6 +8,7 @@ MAKEFLAGS += --no-builtin-rules
 PYTHON ?= python3
 VENV ?= .venv
 PYTEST_ARGS ?=
+BENCH_ARGS ?=
 PYTHONS ?= 3.11 3.12 3.13@debian 3.13t 3.14 3.15
 BIN := $(CURDIR)/$(VENV)/bin
 export PYTHON VENV
@@ -88,6 +89,13 @@ coverage-clean:
 	@find build/coverage -name '*.gcda' -delete 2>/dev/null || true
 coverage-bar:
 	@$(BIN)/gcovr --root . --filter csrc/core/ --fail-under-line 85 --sort uncovered-percent build/coverage
+
+.PHONY: fuzz bench
+fuzz: env-test install  ## the property tests with 5000 random programs each
+	@mkdir -p build/run
+	$(RUN_TESTS) --hypothesis-profile=fuzz $(PYTEST_ARGS) $(CURDIR)/tests/property
+bench: env  ## public packages' test suites: plain, measured and with pytest-memray; outcomes and time ratios
+	$(BIN)/python -m bench.suites $(BENCH_ARGS)
 
 .PHONY: lint format
 lint: env-lint build/gcc/build.ninja build/clang/build.ninja  ## compilers, layers, exports, sizes, types, style, spelling, workflows

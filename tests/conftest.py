@@ -4,7 +4,13 @@ import importlib.util
 import os
 from pathlib import Path
 
+import hypothesis
 import pytest
+
+# A machine's load must not decide whether a property holds.
+hypothesis.settings.register_profile("default", deadline=None, print_blob=True)
+hypothesis.settings.register_profile("fuzz", deadline=None, print_blob=True, max_examples=5000)
+hypothesis.settings.load_profile("default")
 
 ROOT = Path(__file__).resolve().parents[1]
 
