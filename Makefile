@@ -97,6 +97,10 @@ fuzz: env-test install  ## the property tests with 5000 random programs each
 bench: env  ## public packages' test suites: plain, measured and with pytest-memray; outcomes and time ratios
 	$(BIN)/python -m bench.suites $(BENCH_ARGS)
 
+.PHONY: docs
+docs: env-test  ## check that what the documents name and link to exists
+	$(BIN)/python -P -m pytest -q -p no:memray $(PYTEST_ARGS) tests/docs
+
 .PHONY: lint format
 lint: env-lint build/gcc/build.ninja build/clang/build.ninja  ## compilers, layers, exports, sizes, types, style, spelling, workflows
 	@ninja --quiet -C build/gcc
