@@ -6,22 +6,27 @@
  * PLT. Never patched: ld.so, the vdso, and the object that contains this code (by address).
  *
  * The original of a function is the first definition in the global scope (dynsym entry with a
- * section), so preloaded allocators keep working and canonical PLT stubs are not taken for it. */
+ * section), so preloaded allocators keep working and canonical PLT stubs are not taken for it.
+ *
+ * Objects loaded later are patched by the next cmr_hooks_refresh, which every start of a region
+ * calls. In between, a dlopen made by the program leaves a mark on its thread; that thread's next
+ * event or dlsym (the only way into the new object) refreshes. What the object's constructors
+ * allocate is therefore not seen. */
 #ifndef CMR_HOOK_HOOKS_H
 #define CMR_HOOK_HOOKS_H
 
 #include <stddef.h>
-
 #include <stdint.h>
 
+#include "events/gate.h"
 #include "hook/list.h"
 #include "os/status.h"
 
-/* The real functions; NULL where the process has none (free_sized on an old libc). Resolved before
- * the first slot is patched. */
+/* The real functions; NULL where the process has none (free_sized on an old libc). Written before
+ * the first slot is patched, constant from then on. */
 struct cmr_originals {
 #define X(name, type, parameters) type(*name) parameters;
-#define T(name) void *name;
+#define T(name)
 	CMR_HOOK_LIST(X, T)
 #undef X
 #undef T
@@ -35,18 +40,38 @@ struct cmr_hook_report {
 };
 
 /* Patches all loaded objects on the first call, later only those loaded since (30 ns when none
- * were). Fills OUT (may be NULL). Takes the loader's lock: never from a hook. */
+ * were). Fills OUT (may be NULL). Takes the loader's locks: call it with no lock held and never
+ * from a hook. Fails only when the process has no malloc or free that could be found. */
 enum cmr_status cmr_hooks_refresh(struct cmr_hook_report *out, struct cmr_error *err) CMR_CHECKED;
 
-/* Set by the dlopen wrapper; the next event of any thread outside the loader then refreshes. */
-extern _Atomic int cmr_hooks_stale;
+/* Spare bit of the guard word: this thread has called dlopen since its last refresh. */
+#define CMR_GUARD_RESCAN ((uintptr_t)1 << 16)
+
+/* Refreshes on behalf of the calling thread's dlopen, if the gate is open. Only for a thread that
+ * has the mark; holds no lock of ours. errno is preserved. */
+void cmr_hooks_catch_up(void);
+
+/* First thing in every event of whoever tells events (wrappers, the interpreter's allocators). */
+static inline void cmr_hooks_catch_up_if_marked(void)
+{
+	if (__builtin_expect((cmr_tls.guard & CMR_GUARD_RESCAN) != 0, 0))
+		cmr_hooks_catch_up();
+}
 
 /* Child processes started since load, by function. Relaxed atomics. */
-enum cmr_child { CMR_CHILD_FORK, CMR_CHILD_VFORK, CMR_CHILD_SPAWN, CMR_CHILD_SYSTEM, CMR_CHILD_POPEN, CMR_N_CHILDREN };
+enum cmr_child {
+	CMR_CHILD_FORK,
+	CMR_CHILD_VFORK,
+	CMR_CHILD_SPAWN,
+	CMR_CHILD_SYSTEM,
+	CMR_CHILD_POPEN,
+	CMR_N_CHILDREN
+};
 extern _Atomic uint64_t cmr_children[CMR_N_CHILDREN];
 
-/* Objects with a private copy of an allocator (jemalloc, mimalloc, tcmalloc symbols defined inside):
- * calls VISIT(file, allocator name, data) for each. Never from a hook. */
+/* Objects with an allocator of their own, whose blocks no slot leads to: calls
+ * VISIT(file, "jemalloc" | "mimalloc" | "tcmalloc" | "own malloc", data) for each, in load order and
+ * outside the loader's locks. Reads files; never from a hook. */
 void cmr_hooks_private_allocators(void (*visit)(const char *, const char *, void *), void *data);
 
 #endif

@@ -3,7 +3,7 @@
  * X(name, return type, parameters)      wrapped in hook/wrappers_*.c
  * T(name)                               tail-jumped: the wrapper must not appear as the caller
  *
- * Adding one = one line here, one wrapper, one row in tests/core/test_hooks.c. */
+ * Adding one = one line here, one wrapper, one row in tests/core/test_hooks.c. At most 64. */
 #ifndef CMR_HOOK_LIST_H
 #define CMR_HOOK_LIST_H
 
@@ -44,6 +44,8 @@
 	X(popen, FILE *, (const char *command, const char *mode))                                 \
 	T(vfork)                                                                                  \
 	T(dlopen)                                                                                 \
-	T(dlmopen)
+	T(dlmopen)                                                                                \
+	T(dlsym)                                                                                  \
+	T(dlvsym)
 
 #endif

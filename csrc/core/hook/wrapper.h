@@ -1,0 +1,55 @@
+/* What the wrappers share. Only for hook/wrappers_*.c.
+ *
+ * A wrapper is a gate and a tail call: with nothing to measure it jumps to the original and leaves
+ * no trace on the stack. The measured case is a function of its own, so that the compiler need not
+ * set up a frame for the other one. */
+#ifndef CMR_HOOK_WRAPPER_H
+#define CMR_HOOK_WRAPPER_H
+
+#include <errno.h>
+
+#include "events/events.h"
+#include "events/gate.h"
+#include "hook/hooks.h"
+#include "hook/table.h"
+
+/* Called by the unwinder for each of our frames that an exception, pthread_exit or pthread_cancel
+ * passes through on its way: leaves the guard as the wrapper would have. */
+extern int cmr_hook_personality(int version, int actions, uint64_t kind, void *exception,
+				void *context);
+
+/* Makes cmr_hook_personality that of the function it stands in: encoded as a 32-bit distance from
+ * here. It costs no instruction. */
+#define CMR_UNWIND_LEAVES_GATE() __asm__ volatile(".cfi_personality 0x1b, cmr_hook_personality")
+
+#define CMR_TRACKED __attribute__((noinline))
+
+/* The planes for which the calling thread's event counts now; 0 in the common case. */
+#define CMR_CLOSED(planes) __builtin_expect((planes) == 0, 1)
+
+#define CMR_EACH_PLANE(plane, planes)                                                             \
+	for (enum cmr_plane_id plane = CMR_PLANE_OUTER; plane < CMR_N_PLANES; plane++)            \
+		if (((planes) & CMR_GUARD(plane)) != 0)
+
+static inline void cmr_wrapper_enter(uintptr_t planes)
+{
+	cmr_hooks_catch_up_if_marked();
+	cmr_gate_enter(planes);
+}
+
+/* A block of BYTES is at BLOCK, unless that is NULL; ends the event. */
+static inline void *cmr_wrapper_got(uintptr_t planes, void *block, size_t bytes,
+				    enum cmr_kind kind)
+{
+	if (block != NULL) {
+		int saved = errno;
+
+		CMR_EACH_PLANE(plane, planes)
+			cmr_on_alloc(plane, (uintptr_t)block, bytes, kind);
+		errno = saved;
+	}
+	cmr_gate_leave(planes);
+	return block;
+}
+
+#endif

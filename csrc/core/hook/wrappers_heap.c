@@ -1,0 +1,170 @@
+/* Wrappers of the malloc family. The order rule of events/events.h: un-track before the original
+ * releases a block, track after it has made one. */
+#include "hook/wrapper.h"
+
+/* One function that returns a new block: the gate, and the measured case. */
+#define ALLOCATOR(name, kind, parameters, arguments, bytes)                                       \
+	static CMR_TRACKED void *tracked_##name parameters                                        \
+	{                                                                                         \
+		uintptr_t planes = cmr_gate_planes();                                             \
+                                                                                                  \
+		CMR_UNWIND_LEAVES_GATE();                                                         \
+		cmr_wrapper_enter(planes);                                                        \
+		return cmr_wrapper_got(planes, cmr_original.name arguments, bytes, kind);         \
+	}                                                                                         \
+                                                                                                  \
+	void *cmr_hook_##name parameters                                                          \
+	{                                                                                         \
+		if (CMR_CLOSED(cmr_gate_planes()))                                                \
+			return cmr_original.name arguments;                                       \
+		return tracked_##name arguments;                                                  \
+	}
+
+ALLOCATOR(malloc, CMR_KIND_MALLOC, (size_t size), (size), size)
+/* A product that overflows makes calloc fail, and then BYTES is not looked at. */
+ALLOCATOR(calloc, CMR_KIND_CALLOC, (size_t n, size_t size), (n, size), n * size)
+ALLOCATOR(aligned_alloc, CMR_KIND_ALIGNED_ALLOC, (size_t alignment, size_t size),
+	  (alignment, size), size)
+ALLOCATOR(memalign, CMR_KIND_MEMALIGN, (size_t alignment, size_t size), (alignment, size), size)
+ALLOCATOR(valloc, CMR_KIND_VALLOC, (size_t size), (size), size)
+ALLOCATOR(pvalloc, CMR_KIND_PVALLOC, (size_t size), (size), size)
+
+static CMR_TRACKED int tracked_posix_memalign(void **out, size_t alignment, size_t size)
+{
+	uintptr_t planes = cmr_gate_planes();
+	int result;
+
+	CMR_UNWIND_LEAVES_GATE();
+	cmr_wrapper_enter(planes);
+	result = cmr_original.posix_memalign(out, alignment, size);
+	cmr_wrapper_got(planes, result == 0 ? *out : NULL, size, CMR_KIND_POSIX_MEMALIGN);
+	return result;
+}
+
+int cmr_hook_posix_memalign(void **out, size_t alignment, size_t size)
+{
+	if (CMR_CLOSED(cmr_gate_planes()))
+		return cmr_original.posix_memalign(out, alignment, size);
+	return tracked_posix_memalign(out, alignment, size);
+}
+
+/* One function that releases a block. */
+#define RELEASER(name, parameters, arguments)                                                     \
+	static CMR_TRACKED void tracked_##name parameters                                         \
+	{                                                                                         \
+		uintptr_t planes = cmr_gate_planes();                                             \
+		int saved = errno;                                                                \
+                                                                                                  \
+		CMR_UNWIND_LEAVES_GATE();                                                         \
+		cmr_wrapper_enter(planes);                                                        \
+		CMR_EACH_PLANE(plane, planes)                                                     \
+			cmr_on_free(plane, (uintptr_t)block);                                     \
+		errno = saved;                                                                    \
+		cmr_original.name arguments;                                                      \
+		cmr_gate_leave(planes);                                                           \
+	}                                                                                         \
+                                                                                                  \
+	void cmr_hook_##name parameters                                                           \
+	{                                                                                         \
+		if (CMR_CLOSED(cmr_gate_planes()) || block == NULL)                               \
+			cmr_original.name arguments;                                              \
+		else                                                                              \
+			tracked_##name arguments;                                                 \
+	}
+
+RELEASER(free, (void *block), (block))
+RELEASER(free_sized, (void *block, size_t size), (block, size))
+RELEASER(free_aligned_sized, (void *block, size_t alignment, size_t size),
+	 (block, alignment, size))
+
+/* A resize of BLOCK (not NULL) to BYTES, done by realloc or reallocarray. */
+struct resize {
+	uintptr_t planes;
+	uintptr_t block;
+	size_t bytes;
+	enum cmr_kind kind;
+	struct cmr_taken taken[CMR_N_PLANES];
+};
+
+static inline void resize_begin(struct resize *resize)
+{
+	int saved = errno;
+
+	cmr_wrapper_enter(resize->planes);
+	CMR_EACH_PLANE(plane, resize->planes)
+		cmr_on_resize_begin(plane, resize->block, &resize->taken[plane]);
+	errno = saved;
+}
+
+static inline void *resize_end(const struct resize *resize, void *result)
+{
+	int saved = errno;
+
+	CMR_EACH_PLANE(plane, resize->planes) {
+		const struct cmr_taken *taken = &resize->taken[plane];
+
+		if (result != NULL)
+			cmr_on_resize_done(plane, resize->block, taken, (uintptr_t)result,
+					   resize->bytes, resize->kind);
+		else if (resize->bytes == 0) /* that is how to free a block with realloc */
+			cmr_on_resize_freed(plane, taken);
+		else
+			cmr_on_resize_failed(plane, resize->block, taken);
+	}
+	errno = saved;
+	cmr_gate_leave(resize->planes);
+	return result;
+}
+
+static CMR_TRACKED void *tracked_realloc(void *block, size_t size)
+{
+	struct resize resize = {
+		.planes = cmr_gate_planes(),
+		.block = (uintptr_t)block,
+		.bytes = size,
+		.kind = CMR_KIND_REALLOC,
+	};
+
+	CMR_UNWIND_LEAVES_GATE();
+	if (block == NULL) {
+		cmr_wrapper_enter(resize.planes);
+		return cmr_wrapper_got(resize.planes, cmr_original.realloc(NULL, size), size,
+				       CMR_KIND_REALLOC);
+	}
+	resize_begin(&resize);
+	return resize_end(&resize, cmr_original.realloc(block, size));
+}
+
+void *cmr_hook_realloc(void *block, size_t size)
+{
+	if (CMR_CLOSED(cmr_gate_planes()))
+		return cmr_original.realloc(block, size);
+	return tracked_realloc(block, size);
+}
+
+static CMR_TRACKED void *tracked_reallocarray(void *block, size_t n, size_t size)
+{
+	struct resize resize = {
+		.planes = cmr_gate_planes(),
+		.block = (uintptr_t)block,
+		.kind = CMR_KIND_REALLOCARRAY,
+	};
+
+	CMR_UNWIND_LEAVES_GATE();
+	if (__builtin_mul_overflow(n, size, &resize.bytes)) /* fails and touches nothing */
+		return cmr_original.reallocarray(block, n, size);
+	if (block == NULL) {
+		cmr_wrapper_enter(resize.planes);
+		return cmr_wrapper_got(resize.planes, cmr_original.reallocarray(NULL, n, size),
+				       resize.bytes, CMR_KIND_REALLOCARRAY);
+	}
+	resize_begin(&resize);
+	return resize_end(&resize, cmr_original.reallocarray(block, n, size));
+}
+
+void *cmr_hook_reallocarray(void *block, size_t n, size_t size)
+{
+	if (CMR_CLOSED(cmr_gate_planes()))
+		return cmr_original.reallocarray(block, n, size);
+	return tracked_reallocarray(block, n, size);
+}
