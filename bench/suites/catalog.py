@@ -31,8 +31,6 @@ BASE = (
     "truststore",
     "uvloop",
 )
-#: The peer, and the newest pair that belongs together.
-PEER = ("pytest-memray==1.11.0", "memray==1.20.0")
 
 
 @dataclass(frozen=True)

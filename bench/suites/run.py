@@ -20,8 +20,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from bench import measure
+from bench.environments import Environments, cache_folder
 from bench.suites import catalog, report
-from bench.suites.environments import Environments, cache_folder
 
 _PROBE = Path(__file__).with_name("probe")
 
@@ -139,11 +139,11 @@ def main(argv: list[str] | None = None) -> int:
         mode_names.insert(0, "plain")
     if "twice" in mode_names and "memray" not in mode_names:
         mode_names.insert(1, "memray")
-    environments = Environments(cache_folder())
+    environments = Environments(cache_folder("suites"), catalog.BASE)
     environments.prepare({modes[name].plugin for name in mode_names}, arguments.wheel)
     if arguments.prepare:
         return 0
-    results = cache_folder() / "results"
+    results = environments.folder / "results"
     runner = Runner(environments, results, tuple(arguments.pytest_args))
     runs: list[Run] = []
     for name in names:

@@ -1,13 +1,13 @@
-"""The virtual environments: one with the suites, and one per plugin laid over it.
+"""The virtual environments: one with what is measured, and one per plugin laid over it.
 
-    <cache>/base       what the suites need, installed once
-    <cache>/plain      nothing of its own
-    <cache>/ours       this project's wheel
-    <cache>/peer       pytest-memray
+    base       what the measured programs and suites import, installed once
+    plain      nothing of its own
+    ours       this project's wheel
+    peer       pytest-memray
 
-The three upper ones see `base` through a .pth file, so that all suites import the very same files
-and differ in the plugin alone. Everything lives outside the source tree, by default in
-~/.cache/pytest-cmemray/suites; CMEMRAY_SUITES_CACHE chooses another folder.
+The three upper ones see `base` through a .pth file, so that all of them import the very same files
+and differ in the plugin alone. Everything lives outside the source tree, in
+~/.cache/pytest-cmemray/bench; CMEMRAY_BENCH_CACHE chooses another folder.
 """
 
 from __future__ import annotations
@@ -20,23 +20,25 @@ import sys
 import tarfile
 from pathlib import Path
 
-from bench.suites import catalog
-
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[1]
+#: The peer, and the newest pair that belongs together.
+PEER = ("pytest-memray==1.11.0", "memray==1.20.0")
 _STAMP = "installed.txt"
 
 
-def cache_folder() -> Path:
-    """Where environments and results are kept."""
-    named = os.environ.get("CMEMRAY_SUITES_CACHE")
-    return Path(named) if named else Path.home() / ".cache" / "pytest-cmemray" / "suites"
+def cache_folder(what: str) -> Path:
+    """Where environments and results of `what` are kept."""
+    named = os.environ.get("CMEMRAY_BENCH_CACHE")
+    root = Path(named) if named else Path.home() / ".cache" / "pytest-cmemray" / "bench"
+    return root / what
 
 
 class Environments:
-    """Makes and finds the environments below one folder."""
+    """Makes and finds the environments below one folder; `base` are pip requirements."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, base: tuple[str, ...]) -> None:
         self.folder = folder
+        self.base = base
 
     def python(self, name: str) -> Path:
         """The interpreter of environment `name`."""
@@ -45,11 +47,11 @@ class Environments:
     def prepare(self, plugins: set[str], wheel: Path | None) -> None:
         """Make all that is missing or no longer fits; `wheel` None: build it from the tree."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        self._install("base", catalog.BASE, "\n".join(catalog.BASE))
+        self._install("base", self.base, "\n".join(self.base))
         if "none" in plugins:
             self._install("plain", (), "")
         if "peer" in plugins:
-            self._install("peer", catalog.PEER, "\n".join(catalog.PEER))
+            self._install("peer", PEER, "\n".join(PEER))
         if "ours" in plugins:
             built = wheel or self._build()
             digest = hashlib.sha256(built.read_bytes()).hexdigest()
@@ -92,7 +94,7 @@ class Environments:
         if (where / _STAMP).exists() and (where / _STAMP).read_text() == stamp:
             return
         shutil.rmtree(where, ignore_errors=True)
-        print(f"suites: making {where}", file=sys.stderr)
+        print(f"bench: making {where}", file=sys.stderr)
         _run([sys.executable, "-m", "venv", str(where)])
         if name != "base":
             site = _site_packages(self.python(name))
@@ -112,5 +114,5 @@ def _run(command: list[str]) -> str:
     environment = dict(os.environ, PIP_DISABLE_PIP_VERSION_CHECK="1")
     done = subprocess.run(command, text=True, stdout=subprocess.PIPE, check=False, env=environment)
     if done.returncode:
-        raise SystemExit(f"suites: {' '.join(command)} ended with status {done.returncode}")
+        raise SystemExit(f"bench: {' '.join(command)} ended with status {done.returncode}")
     return done.stdout
