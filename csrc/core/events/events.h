@@ -1,7 +1,8 @@
 /* What happened to memory, told by the hooks to one plane; the hot path.
  *
  * Call with the plane's guard set (gate.h) and the gate open for it. Nothing fails: what cannot be
- * recorded is counted (os/losses.h).
+ * recorded is counted (os/losses.h). errno is left alone by all that does no system call; wrappers
+ * save it.
  *
  * Order rule: free, unmap and resize un-track BEFORE the real call, because another thread may get
  * the address at once; a failed resize puts the entry back; allocation tracks AFTER the real call.
@@ -17,10 +18,12 @@
 #include "heap/region.h"
 #include "os/kinds.h"
 
-/* A block of SIZE requested bytes now lives at ADDRESS (not 0). [hot] [nomalloc] */
+/* A block of SIZE requested bytes now lives at ADDRESS (not 0). hot.h has an inline form. [hot]
+ * [nomalloc] */
 void cmr_on_alloc(enum cmr_plane_id plane, uintptr_t address, size_t size, enum cmr_kind kind);
 
-/* The block at ADDRESS is about to be freed. Unknown addresses are ignored. [hot] [nomalloc] */
+/* The block at ADDRESS is about to be freed. Unknown addresses are ignored. hot.h has an inline
+ * form. [hot] [nomalloc] */
 void cmr_on_free(enum cmr_plane_id plane, uintptr_t address);
 
 /* What cmr_on_resize_begin took out of the table. */
@@ -42,28 +45,53 @@ void cmr_on_resize_failed(enum cmr_plane_id plane, uintptr_t address,
 void cmr_on_resize_done(enum cmr_plane_id plane, uintptr_t old, const struct cmr_taken *taken,
 			uintptr_t address, size_t size, enum cmr_kind kind);
 
-/* The block at ADDRESS is gone after resize to zero freed it. */
+/* The block is gone after resize to zero freed it. */
 void cmr_on_resize_freed(enum cmr_plane_id plane, const struct cmr_taken *taken);
 
-/* Mappings. PROT and FLAGS as given to mmap. on_map replaces what a MAP_FIXED call overlaid. BYTES
- * is what was asked; intervals are kept in whole pages, bytes as asked.
- * Before munmap / mremap / MAP_FIXED mmap the old part is cut; what the call then leaves in place is
- * put back by the caller with cmr_on_map of the same kind. [nomalloc] */
+/* --- mappings: maps.c -------------------------------------------------------------------------
+ * An interval is kept as [start, start + bytes asked); the kernel's rounding up to pages is added
+ * where something is cut out. Starts that are not on a page are ignored, as the kernel refuses
+ * them.
+ *
+ * Before munmap / MAP_FIXED mmap the old part is cut by cmr_on_unmap; what the call then leaves in
+ * place is put back by the caller with cmr_on_map of the same kind. */
+
+/* mmap succeeded. PROT, FLAGS and FD as given; BYTES as asked. Replaces what it overlays. */
 void cmr_on_map(enum cmr_plane_id plane, uintptr_t start, size_t bytes, int prot, int flags, int fd,
 		enum cmr_kind kind);
+
+/* munmap is about to be called. */
 void cmr_on_unmap(enum cmr_plane_id plane, uintptr_t start, size_t bytes);
+
+/* mprotect succeeded. */
 void cmr_on_protect(enum cmr_plane_id plane, uintptr_t start, size_t bytes, int prot);
 
-/* mremap, in two steps: the old interval is taken out, then either put back (failure) or booked as
- * a free and a new mapping at the new place with the class it had. */
+/* Mappings taken out for mremap, one piece for each interval and basis. Two adjoining mappings may
+ * be one to the kernel; more than there is room for are counted as unmapped, a `mappings` loss. */
+#define CMR_MAX_TAKEN 4
 struct cmr_range_taken {
-	struct cmr_range range;
-	bool found;
+	uintptr_t start, end; /* that was cut, in whole pages */
+	struct cmr_range_cut pieces[CMR_MAX_TAKEN];
+	uint8_t basis[CMR_MAX_TAKEN]; /* of each piece: whose table it came from */
+	unsigned n;
 };
+
+/* mremap of [START, START + BYTES) is about to be called. Takes it out, books nothing. */
 void cmr_on_remap_begin(enum cmr_plane_id plane, uintptr_t start, size_t bytes,
 			struct cmr_range_taken *taken);
+
+/* It failed: all as before. */
 void cmr_on_remap_failed(enum cmr_plane_id plane, const struct cmr_range_taken *taken);
+
+/* It succeeded: books the end of TAKEN and a new mapping [START, START + BYTES) of the class it had.
+ * Nothing taken, and OLD_BYTES not 0: a mapping older than the region, counted as new and reported
+ * apart. OLD_BYTES 0 makes a second view of a shared mapping. */
 void cmr_on_remap_done(enum cmr_plane_id plane, const struct cmr_range_taken *taken,
 		       uintptr_t old_start, size_t old_bytes, uintptr_t start, size_t bytes);
+
+/* Between them the calling thread's mappings are the interpreter's own: arenas of its allocator,
+ * frame stacks, code of its compiler. Nothing of that counts in basis requested. They nest. */
+void cmr_stock_begin(void);
+void cmr_stock_end(void);
 
 #endif

@@ -10,43 +10,66 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#define CMR_NEVER_RISES 63
+
 /* Protected by the plane's ledger lock. 64 bytes, one cache line. Sizes in bytes. */
 struct cmr_ledger {
 	uint64_t current, blocks;   /* live now */
 	uint64_t total, count;      /* allocated since start, frees ignored */
 	uint64_t peak, peak_blocks; /* at the end of the last epoch */
+	uint64_t largest;           /* block */
 	uint32_t epoch;             /* number of falling edges at the peak */
-	bool sealed;                /* peak, total and count no longer change */
+	bool sealed;                /* all but current and blocks no longer change */
 	bool old_threads;           /* some block belongs to a thread older than the region */
-	uint64_t spare;
+	uint8_t rise_log2;          /* at 1 << this live bytes the sampling period doubles */
+	uint8_t spare;
 } __attribute__((aligned(64)));
+
+/* An empty one. */
+static inline void cmr_ledger_clear(struct cmr_ledger *l)
+{
+	*l = (struct cmr_ledger){ .rise_log2 = CMR_NEVER_RISES };
+}
+
+/* True when an event books nothing but the plain numbers: the fast case. [hot] */
+static inline bool cmr_ledger_plain(const struct cmr_ledger *l)
+{
+	return !(l->sealed | l->old_threads);
+}
+
+/* True when live bytes ask for a larger sampling period. [hot] */
+static inline bool cmr_ledger_rises(const struct cmr_ledger *l)
+{
+	return l->current >> l->rise_log2 != 0;
+}
 
 /* One allocation. [hot] */
 static inline void cmr_ledger_add(struct cmr_ledger *l, uint64_t size)
 {
 	l->current += size;
 	l->blocks++;
-	if (__builtin_expect(!l->sealed, 1)) {
-		l->total += size;
-		l->count++;
-	}
+	if (__builtin_expect(l->sealed, 0))
+		return;
+	l->total += size;
+	l->count++;
+	if (__builtin_expect(size > l->largest, 0))
+		l->largest = size;
 }
 
-/* Ends the epoch if live bytes, which are about to fall, are at the peak. [hot] */
-static inline void cmr_ledger_edge(struct cmr_ledger *l)
+/* Live bytes are about to fall: ends the epoch if they are at the peak. True if they were. [hot] */
+static inline bool cmr_ledger_edge(struct cmr_ledger *l)
 {
-	if (l->current >= l->peak && !l->sealed) {
-		l->peak = l->current;
-		l->peak_blocks = l->blocks;
-		l->epoch++;
-	}
+	if (l->current < l->peak || l->sealed)
+		return false;
+	l->peak = l->current;
+	l->peak_blocks = l->blocks;
+	l->epoch++;
+	return true;
 }
 
-/* One free of a block that was added. [hot] */
+/* One free of a block that was added, after cmr_ledger_edge unless SIZE is 0. [hot] */
 static inline void cmr_ledger_sub(struct cmr_ledger *l, uint64_t size)
 {
-	if (size != 0)
-		cmr_ledger_edge(l);
 	l->current -= size;
 	l->blocks--;
 }

@@ -5,13 +5,12 @@
  * disappears from all tags; when one starts, threads get new tags for what they allocate from then
  * on. Threads learn of it by comparing a configuration number on their next event.
  *
- *   plane ── lock, config ── tags[64] ── {regions, old, exact}
- *     ├── slots[16] ── ledger, usages, options of one open region
- *     ├── blocks, ranges
+ *   plane ── config, lock ── tags[64] ── {regions, old, exact}       (heap/tags.h)
+ *     ├── slots[16] ── ledger, usages, options of one open region    (heap/booking.h)
+ *     ├── blocks
+ *     └── ranges, by basis
  *
- * Tag numbers of sets that have become empty are reused only after no entry of the table can carry
- * them any more: with no region open the table is dropped whole, otherwise entries are re-tagged so
- * that equal sets share one number. Both wait until no hook of an older configuration is in flight. */
+ * Opening and closing are serialised by the caller (session.h holds its lock). */
 #ifndef CMR_HEAP_REGION_H
 #define CMR_HEAP_REGION_H
 
@@ -30,7 +29,7 @@
 
 #define CMR_MAX_REGIONS 16
 
-enum cmr_basis { CMR_BASIS_REQUESTED = 0, CMR_BASIS_SYSTEM = 1 };
+enum cmr_basis { CMR_BASIS_REQUESTED = 0, CMR_BASIS_SYSTEM = 1, CMR_N_BASES = 2 };
 enum cmr_scope { CMR_SCOPE_ALL = 0, CMR_SCOPE_TEST = 1, CMR_SCOPE_CURRENT = 2 };
 
 struct cmr_region_options {
@@ -45,104 +44,132 @@ struct cmr_region_options {
 
 /* Bytes that stand apart from the peak, by class of mapping (table/ranges.h). */
 struct cmr_apart {
-	uint64_t mapped[CMR_N_RANGE_CLASSES];   /* largest sum seen */
+	uint64_t mapped[CMR_N_RANGE_CLASSES]; /* largest sum seen */
 	uint64_t current[CMR_N_RANGE_CLASSES];
 };
 
-/* What one thread older than the region allocated in it. */
+/* What one thread older than the region allocated in it (freed or not). */
 struct cmr_old_thread {
 	int32_t native_id;
 	uint64_t bytes, blocks;
 };
 #define CMR_MAX_OLD_THREADS 8 /* the last entry sums up the rest, native_id 0 */
 
-/* One region. Made by cmr_region_new, its slot in a plane taken by start and left by stop; numbers
- * stay readable until cmr_region_free. Fields are protected by the plane's ledger lock. */
+/* One region. Made by cmr_region_new, its slot in a plane taken by open and left by close; numbers
+ * stay readable until cmr_region_free. Fields are protected by the plane's ledger lock; `options`
+ * and `plane` never change. */
 struct cmr_region {
 	struct cmr_ledger ledger;
 	struct cmr_usages usages;
 	struct cmr_region_options options;
 	enum cmr_plane_id plane;
-	int slot;            /* index in plane->slots; -1 when not open */
+	int slot;             /* index in plane->slots; -1 when not open */
 	bool started, stopped;
-	uint64_t stamp;      /* cmr_thread_stamp() of the start */
-	struct cmr_thread *opener;
+	uint8_t period_log2;  /* that this region asks for; grows with its live bytes */
+	uint8_t sampled_log2; /* largest that was in use while it was open */
+	uint32_t opener;      /* ordinal of the thread that opened it */
+	uint64_t stamp;       /* cmr_thread_stamp() of the start */
 	uint64_t old_current, old_blocks; /* live blocks of older threads */
 	uint64_t old_at_peak;             /* what of the peak they held */
 	uint64_t own_peak;                /* high water mark of all other blocks */
-	uint64_t resized_old;             /* bytes, see cmr_usage totals */
-	uint64_t largest;                 /* bytes of the largest block */
+	uint64_t resized_old;             /* new bytes of resized blocks older than the region */
 	struct cmr_old_thread old_threads[CMR_MAX_OLD_THREADS];
 	struct cmr_apart apart;
-	struct cmr_losses losses_at_start, losses;
+	uint64_t resident[CMR_N_RANGE_CLASSES]; /* bytes of those in memory (session/resident.h) */
+	struct cmr_losses losses_at_start, losses; /* `losses`: between start and stop */
+	struct cmr_region *next_free;              /* protected by the lock of region.c */
 };
 
 struct cmr_tag {
-	uint16_t regions; /* bit per slot: counted there */
-	uint16_t old;     /* bit per slot: by a thread older than that region */
-	bool exact;       /* small blocks keep their location in the parallel map */
-	bool used;        /* some entry of the tables may carry it */
+	struct cmr_region *only; /* when it is the only one and not older: the fast case */
+	uint16_t regions;        /* bit per slot: counted there */
+	uint16_t old;            /* bit per slot: by a thread older than that region */
+	bool exact;              /* small blocks keep their location in the parallel map */
+	bool used;               /* some entry of the tables may carry it */
+	bool retired;            /* no longer given to threads: about to be merged or dropped */
 };
 
 struct cmr_plane {
+	/* Read on every event, written when a region starts or ends and when the period changes. */
+	_Atomic uint32_t config;     /* see above; never 0 */
 	enum cmr_plane_id id;
-	struct cmr_lock lock;                       /* CMR_RANK_LEDGER */
-	_Atomic uint32_t config;                    /* see above; never 0 */
-	struct cmr_tag tags[CMR_N_TAGS];            /* lock */
-	_Atomic uint64_t exact_tags;                /* bit per tag: tags[t].exact */
-	struct cmr_region *slots[CMR_MAX_REGIONS];  /* lock */
-	uint16_t open;                              /* lock; bit per slot */
-	bool exact;                                 /* lock; some open region wants exact */
-	uint8_t period_log2;                        /* lock; of all open regions */
-	uint8_t max_period_log2;                    /* lock; smallest of all open regions */
+	_Atomic uint64_t exact_tags; /* bit per tag: tags[t].exact */
 	struct cmr_blocks blocks;
-	struct cmr_ranges ranges;
+	struct cmr_tag tags[CMR_N_TAGS]; /* lock */
+
+	/* Written on every event. */
+	struct cmr_lock lock __attribute__((aligned(64))); /* CMR_RANK_LEDGER */
+
+	struct cmr_region *slots[CMR_MAX_REGIONS] __attribute__((aligned(64))); /* lock, and below */
+	uint16_t open;               /* bit per slot */
+	uint16_t bases[CMR_N_BASES]; /* bit per slot: open, of that basis */
+	bool exact;                  /* some open region wants exact */
+	uint8_t period_log2;         /* in use: the smallest of all open regions */
+	uint64_t seed;               /* of the countdowns of the present configuration */
+	struct cmr_ranges ranges[CMR_N_BASES]; /* own locks */
 };
 
 extern struct cmr_plane cmr_planes[CMR_N_PLANES];
 
-/* Makes locks and tables of a plane on first use. */
+/* Plane that a region with OPTIONS belongs to. */
+static inline enum cmr_plane_id cmr_region_plane(const struct cmr_region_options *options)
+{
+	return options->basis == CMR_BASIS_SYSTEM && !options->trace_python ? CMR_PLANE_SYSTEM
+									    : CMR_PLANE_OUTER;
+}
+
+/* Makes locks and tables of a plane on first use. Serialised by the caller. */
 enum cmr_status cmr_plane_init(enum cmr_plane_id id, struct cmr_error *err) CMR_CHECKED;
 
-/* A region that is not yet started; NULL on memory refusal. Storage is reused. */
+/* A region that is not yet started; NULL on memory refusal. Storage is reused. Forgets all
+ * locations first when there are many and no region is left that needs them. */
 struct cmr_region *cmr_region_new(const struct cmr_region_options *options);
 
-/* Frees a region; stops it first if it is open. */
+/* Frees a region (NULL: nothing); closes it first if it is open. */
 void cmr_region_free(struct cmr_region *region);
 
-/* Takes a slot, begins to count. CMR_TOO_MANY: 16 regions are open, or no tag can be had. */
+/* Takes a slot, begins to count. CMR_TOO_MANY: 16 regions are open, or no tag can be had because
+ * some thread has been inside an allocator call for long. CMR_STATE: opened before. */
 enum cmr_status cmr_region_open(struct cmr_region *region, struct cmr_error *err) CMR_CHECKED;
 
-/* Fixes peak, total, count and peak shares; live blocks go on to be tracked. Safe to repeat. */
+/* Fixes peak, total, count, peak shares and all else but what is live, which goes on. O(1). Safe to
+ * repeat. */
 void cmr_region_seal(struct cmr_region *region);
 
-/* Leaves the slot. Seals first. */
+/* Leaves the slot. Seals first. Does not wait for events in flight: they find that their tag names
+ * this region no more. Safe to repeat. */
 void cmr_region_close(struct cmr_region *region);
 
 /* Recomputes VIEW of the calling thread for the plane's present configuration: tag, exact, period,
- * a fresh countdown. Sets thread->root. Slow path of the hot test `view->config != plane->config`. */
+ * a fresh countdown. Sets thread->root. Slow path of the hot test `view->config != plane->config`.
+ * No tag left: the thread's blocks are not counted, a `blocks` loss says so. [nomalloc] */
 void cmr_region_refresh(struct cmr_plane *plane, struct cmr_thread *thread);
 
-/* Bookings. `size` bytes; `located` blocks also book WEIGHT on their location. They take the ledger
- * lock once. [hot] [nomalloc] */
-void cmr_region_add(struct cmr_plane *plane, const struct cmr_block *block,
-		    const struct cmr_thread *thread);
-void cmr_region_sub(struct cmr_plane *plane, const struct cmr_block *block);
-/* A mapping that was trimmed, split or unmapped: BYTES less, BLOCKS (-1, 0, +1) more mappings. */
-void cmr_region_trim(struct cmr_plane *plane, const struct cmr_block *block, int blocks);
-/* Mappings apart: DELTA bytes of CLASS for the regions of TAG. */
-void cmr_region_apart(struct cmr_plane *plane, unsigned tag, enum cmr_range_class class,
-		      int64_t delta);
-/* A block older than the regions of TAG was resized to BYTES. */
-void cmr_region_resized_old(struct cmr_plane *plane, unsigned tag, uint64_t bytes);
+/* Live bytes of REGION have grown past what its sampling period is good for. Lock held. */
+void cmr_region_rise_locked(struct cmr_plane *plane, struct cmr_region *region);
 
-/* Bytes that a sampled block of SIZE stands for: SIZE / (1 - exp(-SIZE / P)), rounded once. */
-uint64_t cmr_sample_weight(uint64_t size, unsigned period_log2);
+/* Exact numbers of a region, for the moment or final. Sizes in bytes. */
+struct cmr_totals {
+	uint64_t current, current_blocks, peak, peak_blocks, total, count;
+	uint64_t period; /* largest sampling period in use while open; 1 = every block located */
+	uint64_t own_peak, old_at_peak, resized_old, largest;
+	uint64_t old_current, old_blocks;
+	struct cmr_losses losses; /* since the start, until now or the stop */
+	bool exact;               /* no share of a location is an estimate */
+};
+void cmr_region_totals(const struct cmr_region *region, struct cmr_totals *out);
 
-/* An exponential draw with mean 1 << PERIOD_LOG2 bytes, at least 1. */
-int64_t cmr_sample_draw(uint64_t *random, unsigned period_log2);
+/* Copies of the other numbers, taken under the lock. OUT_THREADS has CMR_MAX_OLD_THREADS entries;
+ * returns how many are used. */
+unsigned cmr_region_old_threads(const struct cmr_region *region,
+				struct cmr_old_thread *out_threads);
+void cmr_region_apart(const struct cmr_region *region, struct cmr_apart *out);
 
-/* In the child of a fork: nothing is open any more. */
+/* Region objects that are not freed. */
+unsigned cmr_regions_alive(void);
+
+/* In the child of a fork: nothing is open any more; locks are new; entries of the tables that other
+ * threads were changing at that moment are given up. */
 void cmr_regions_after_fork(void);
 
 #endif

@@ -13,7 +13,8 @@
 /* Counts of blocks are in 1/65536 block: a sampled block stands for weight / size blocks. */
 #define CMR_BLOCK_UNIT 65536
 
-/* Live = at_peak + since. Protected by the plane's ledger lock. */
+/* Live = at_peak + since. `since` belongs to the peak too once the ledger's epoch has moved past
+ * `epoch`. Protected by the plane's ledger lock. */
 struct cmr_usage {
 	int64_t at_peak_bytes, since_bytes;
 	int64_t at_peak_blocks, since_blocks; /* in CMR_BLOCK_UNIT */
@@ -24,7 +25,7 @@ struct cmr_usage {
 };
 
 #define CMR_USAGE_CHUNK 4096u
-#define CMR_USAGE_CHUNKS 16384u
+#define CMR_USAGE_CHUNKS 2048u
 
 struct cmr_usages {
 	struct cmr_usage **chunks; /* CMR_USAGE_CHUNKS pointers, sparse */
@@ -32,22 +33,18 @@ struct cmr_usages {
 	uint32_t first, n_touched;
 };
 
-/* Makes the directory. False: memory refused. */
-bool cmr_usages_init(struct cmr_usages *usages);
+/* Makes the directory; nothing to do when it has one. False: memory refused. */
+bool cmr_usages_init(struct cmr_usages *usages) __attribute__((warn_unused_result));
 void cmr_usages_fini(struct cmr_usages *usages);
 
 /* Begins a new region: all entries read as empty. O(1). */
 void cmr_usages_restart(struct cmr_usages *usages);
 
-/* Books BYTES and BLOCKS (either sign) on LOCATION, in the ledger's present epoch. Call after
- * cmr_ledger_edge and before the ledger's own numbers matter to others (same lock). False: no
- * memory (the caller counts a `stacks` loss). [hot] [nomalloc] */
+/* Books BYTES and BLOCKS (either sign) on LOCATION (not 0), in the ledger's present epoch: call it
+ * after cmr_ledger_edge. Nothing is taken from a location that was never given anything. False: no
+ * memory for what was to be added (the caller counts a `stacks` loss). [hot] [nomalloc] */
 bool cmr_usages_book(struct cmr_usages *usages, const struct cmr_ledger *ledger, uint32_t location,
-		     int64_t bytes, int64_t blocks);
-
-/* Fixes every location's share of the peak; from now on at_peak does not change. The ledger is
- * marked sealed afterwards by the caller. */
-void cmr_usages_seal(struct cmr_usages *usages, const struct cmr_ledger *ledger);
+		     int64_t bytes, int64_t blocks) __attribute__((warn_unused_result));
 
 /* One row for a reader. */
 struct cmr_usage_row {
@@ -57,7 +54,8 @@ struct cmr_usage_row {
 };
 
 /* Copies the non-empty rows (peak share or live) to OUT, at most N_OUT (see n_touched). Returns how
- * many. Unsorted. The peak is the last closed epoch, or now when live bytes are at the peak. */
+ * many. Unsorted. The peak is the last closed epoch, or now when live bytes are at the peak and the
+ * ledger is not sealed. */
 uint32_t cmr_usages_rows(const struct cmr_usages *usages, const struct cmr_ledger *ledger, bool peak,
 			 struct cmr_usage_row *out, uint32_t n_out);
 

@@ -41,6 +41,7 @@ struct cmr_thread {
 	uint64_t birth;      /* stamp of pthread_create, 0 = before the tracker was loaded */
 	uint32_t ordinal;    /* order of first appearance, main thread of the import = 0 */
 	int32_t native_id;   /* gettid() */
+	uint32_t stock;      /* owner only; > 0: what it maps now is the interpreter's own stock */
 	struct cmr_thread *next, *previous; /* protected by the threads lock */
 };
 

@@ -30,4 +30,7 @@ struct cmr_node cmr_nodes_get(cmr_node_id id);
 uint32_t cmr_nodes_count(void);
 void cmr_nodes_reset(void);
 
+/* In the child of a fork: the lock is made anew; nodes stay. */
+void cmr_nodes_after_fork(void);
+
 #endif

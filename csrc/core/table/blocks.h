@@ -82,6 +82,10 @@ bool cmr_blocks_take(struct cmr_blocks *blocks, uintptr_t address, uint64_t exac
  * swap, so that frees and stores of tags that map to themselves may go on meanwhile. */
 void cmr_blocks_retag(struct cmr_blocks *blocks, const uint8_t map[CMR_N_TAGS]);
 
+/* In the child of a fork, where another thread may have been changing it: shard locks are made anew,
+ * hash entries given up without being looked at. Granules stay. O(1). */
+void cmr_blocks_after_fork(struct cmr_blocks *blocks);
+
 /* Number of hash entries and bytes of leaves made, for cmr_status reports. */
 void cmr_blocks_measure(const struct cmr_blocks *blocks, size_t *hash_entries, size_t *leaves);
 

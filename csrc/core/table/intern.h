@@ -39,6 +39,10 @@ static inline struct cmr_key cmr_intern_key(const struct cmr_intern *set, uint32
 	return set->keys[number];
 }
 
+/* In the child of a fork: the lock is made anew. An insertion that another thread was in the middle of
+ * wastes a number at most. */
+void cmr_intern_after_fork(struct cmr_intern *set);
+
 /* Forgets all and gives the pages back. No reader or writer may be in flight. */
 void cmr_intern_reset(struct cmr_intern *set);
 

@@ -1,0 +1,120 @@
+#include "events/events.h"
+
+#include <stddef.h>
+
+#include "events/hot.h"
+#include "events/own.h"
+#include "heap/location.h"
+#include "heap/sampling.h"
+
+_Atomic uintptr_t cmr_gate;
+
+struct cmr_thread *cmr_events_thread(struct cmr_plane *plane)
+{
+	struct cmr_thread *thread = cmr_thread_self();
+
+	if (thread == NULL)
+		return NULL;
+	if (thread->view[plane->id].config !=
+	    atomic_load_explicit(&plane->config, memory_order_acquire))
+		cmr_region_refresh(plane, thread);
+	return thread->view[plane->id].tag != 0 ? thread : NULL;
+}
+
+/* Decides whether BLOCK carries a location, and gives it one. */
+static void locate(struct cmr_thread *thread, struct cmr_thread_view *view, enum cmr_kind kind,
+		   struct cmr_block *block)
+{
+	view->countdown -= (int64_t)block->size;
+	if (view->countdown >= 0)
+		return;
+	view->countdown = -1;
+	if (view->period_log2 != 0)
+		view->countdown = cmr_sample_draw(&view->random, view->period_log2) - 1;
+	block->location = cmr_locations_here(thread, kind);
+	if (block->location == 0)
+		return;
+	block->located = true;
+	block->exact = view->exact;
+	block->weight = cmr_sample_weight(block->size, view->period_log2);
+}
+
+/* Puts a new block of SIZE at ADDRESS into the table. False: lost. */
+static bool put(struct cmr_plane *plane, struct cmr_thread *thread, uintptr_t address, size_t size,
+		enum cmr_kind kind, struct cmr_block *block)
+{
+	struct cmr_thread_view *view = &thread->view[plane->id];
+
+	*block = (struct cmr_block){ .size = size, .tag = view->tag };
+	locate(thread, view, kind, block);
+	if (cmr_blocks_put(&plane->blocks, address, block))
+		return true;
+	cmr_lose(CMR_LOSS_blocks);
+	return false;
+}
+
+void cmr_on_alloc(enum cmr_plane_id id, uintptr_t address, size_t size, enum cmr_kind kind)
+{
+	struct cmr_plane *plane = &cmr_planes[id];
+	struct cmr_thread *thread = cmr_events_thread(plane);
+	struct cmr_block block;
+
+	if (thread != NULL && put(plane, thread, address, size, kind, &block))
+		cmr_booking_add(plane, CMR_FOR_ALL, &block, thread);
+}
+
+/* Takes the entry of ADDRESS out of the table. */
+static bool take(struct cmr_plane *plane, uintptr_t address, struct cmr_block *out)
+{
+	uint64_t exact_tags = atomic_load_explicit(&plane->exact_tags, memory_order_acquire);
+
+	return cmr_blocks_take(&plane->blocks, address, exact_tags, out);
+}
+
+void cmr_on_free(enum cmr_plane_id id, uintptr_t address)
+{
+	struct cmr_plane *plane = &cmr_planes[id];
+	struct cmr_block block;
+
+	if (take(plane, address, &block))
+		cmr_booking_sub(plane, &block);
+}
+
+void cmr_on_resize_begin(enum cmr_plane_id id, uintptr_t address, struct cmr_taken *taken)
+{
+	taken->found = address != 0 && take(&cmr_planes[id], address, &taken->block);
+}
+
+void cmr_on_resize_failed(enum cmr_plane_id id, uintptr_t address, const struct cmr_taken *taken)
+{
+	struct cmr_plane *plane = &cmr_planes[id];
+
+	if (!taken->found || cmr_blocks_put(&plane->blocks, address, &taken->block))
+		return;
+	cmr_lose(CMR_LOSS_blocks);
+	cmr_booking_sub(plane, &taken->block);
+}
+
+void cmr_on_resize_done(enum cmr_plane_id id, uintptr_t old, const struct cmr_taken *taken,
+			uintptr_t address, size_t size, enum cmr_kind kind)
+{
+	struct cmr_plane *plane = &cmr_planes[id];
+	struct cmr_thread *thread = cmr_events_thread(plane);
+	const struct cmr_block *before = taken->found ? &taken->block : NULL;
+	struct cmr_block block;
+
+	if (thread == NULL || !put(plane, thread, address, size, kind, &block)) {
+		cmr_on_resize_freed(id, taken);
+		return;
+	}
+	if (old == 0)
+		cmr_booking_add(plane, CMR_FOR_ALL, &block, thread);
+	else
+		cmr_booking_resize(plane, before, &block, thread);
+}
+
+void cmr_on_resize_freed(enum cmr_plane_id id, const struct cmr_taken *taken)
+{
+	if (taken->found)
+		cmr_booking_sub(&cmr_planes[id], &taken->block);
+}

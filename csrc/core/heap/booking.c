@@ -1,0 +1,228 @@
+#include "heap/booking.h"
+
+#include <stddef.h>
+
+/* Blocks that BLOCK stands for at its location, in CMR_BLOCK_UNIT: the same when it comes and when
+ * it goes, so that sums return to zero. */
+static int64_t share_of(const struct cmr_block *block)
+{
+	if (block->weight == block->size || block->size == 0)
+		return CMR_BLOCK_UNIT;
+	return (int64_t)((block->weight * CMR_BLOCK_UNIT + block->size / 2) / block->size);
+}
+
+static void book_location(struct cmr_region *region, const struct cmr_block *block, int sign,
+			  int64_t blocks)
+{
+	if (!block->located || block->location == 0)
+		return;
+	if (!cmr_usages_book(&region->usages, &region->ledger, block->location,
+			     sign * (int64_t)block->weight, blocks))
+		cmr_lose(CMR_LOSS_stacks);
+}
+
+static uint16_t regions_of(const struct cmr_plane *plane, enum cmr_audience audience, unsigned tag)
+{
+	uint16_t regions = plane->tags[tag].regions;
+
+	return audience == CMR_FOR_ALL ? regions : regions & plane->bases[audience];
+}
+
+/* Calls DO with `region` set for each slot bit of MASK. */
+#define EACH_REGION(plane, region, mask)                                                          \
+	for (unsigned left_ = (mask), slot_; left_ != 0 && (slot_ = (unsigned)__builtin_ctz(left_), \
+	     (region) = (plane)->slots[slot_], true); left_ &= left_ - 1)
+
+/* Notes an allocation by a thread older than REGION. */
+static void note_old_thread(struct cmr_region *region, const struct cmr_thread *thread,
+			    uint64_t size)
+{
+	struct cmr_old_thread *row = region->old_threads;
+	struct cmr_old_thread *last = row + CMR_MAX_OLD_THREADS - 1;
+
+	while (row != last && row->blocks != 0 && row->native_id != thread->native_id)
+		row++;
+	row->native_id = row != last ? thread->native_id : 0;
+	row->bytes += size;
+	row->blocks++;
+}
+
+static void add_old(struct cmr_region *region, const struct cmr_thread *thread, uint64_t size)
+{
+	struct cmr_ledger *l = &region->ledger;
+
+	region->old_current += size;
+	region->old_blocks++;
+	if (l->sealed)
+		return;
+	if (!l->old_threads) {
+		l->old_threads = true;
+		region->own_peak = l->current > l->peak ? l->current : l->peak;
+	}
+	note_old_thread(region, thread, size);
+}
+
+static void add_one(struct cmr_plane *plane, struct cmr_region *region,
+		    const struct cmr_block *block, const struct cmr_thread *thread)
+{
+	struct cmr_ledger *l = &region->ledger;
+
+	if ((plane->tags[block->tag].old >> region->slot & 1) != 0)
+		add_old(region, thread, block->size);
+	cmr_ledger_add(l, block->size);
+	if (l->old_threads && !l->sealed && l->current - region->old_current > region->own_peak)
+		region->own_peak = l->current - region->old_current;
+	book_location(region, block, 1, share_of(block));
+	if (cmr_ledger_rises(l))
+		cmr_region_rise_locked(plane, region);
+}
+
+/* Ends the epoch before live bytes fall. */
+static void edge(struct cmr_region *region)
+{
+	if (cmr_ledger_edge(&region->ledger))
+		region->old_at_peak = region->old_current;
+}
+
+static void sub_one(struct cmr_plane *plane, struct cmr_region *region,
+		    const struct cmr_block *block)
+{
+	if (block->size != 0)
+		edge(region);
+	cmr_ledger_sub(&region->ledger, block->size);
+	if ((plane->tags[block->tag].old >> region->slot & 1) != 0) {
+		region->old_current -= block->size;
+		region->old_blocks--;
+	}
+	book_location(region, block, -1, -share_of(block));
+}
+
+void cmr_booking_add_locked(struct cmr_plane *plane, enum cmr_audience audience,
+			    const struct cmr_block *block, const struct cmr_thread *thread)
+{
+	struct cmr_region *region;
+
+	EACH_REGION(plane, region, regions_of(plane, audience, block->tag))
+		add_one(plane, region, block, thread);
+}
+
+void cmr_booking_sub_locked(struct cmr_plane *plane, const struct cmr_block *block)
+{
+	struct cmr_region *region;
+
+	EACH_REGION(plane, region, plane->tags[block->tag].regions)
+		sub_one(plane, region, block);
+}
+
+void cmr_booking_add(struct cmr_plane *plane, enum cmr_audience audience,
+		     const struct cmr_block *block, const struct cmr_thread *thread)
+{
+	cmr_lock_take(&plane->lock);
+	cmr_booking_add_locked(plane, audience, block, thread);
+	cmr_lock_drop(&plane->lock);
+}
+
+void cmr_booking_sub(struct cmr_plane *plane, const struct cmr_block *block)
+{
+	cmr_lock_take(&plane->lock);
+	cmr_booking_sub_locked(plane, block);
+	cmr_lock_drop(&plane->lock);
+}
+
+static void resized_old_locked(struct cmr_plane *plane, uint16_t regions, uint64_t bytes)
+{
+	struct cmr_region *region;
+
+	EACH_REGION(plane, region, regions)
+		if (!region->ledger.sealed)
+			region->resized_old += bytes;
+}
+
+void cmr_booking_resize(struct cmr_plane *plane, const struct cmr_block *old,
+			const struct cmr_block *block, const struct cmr_thread *thread)
+{
+	uint16_t knew = 0;
+
+	cmr_lock_take(&plane->lock);
+	if (old != NULL) {
+		knew = plane->tags[old->tag].regions;
+		cmr_booking_sub_locked(plane, old);
+	}
+	cmr_booking_add_locked(plane, CMR_FOR_ALL, block, thread);
+	resized_old_locked(plane, plane->tags[block->tag].regions & (uint16_t)~knew, block->size);
+	cmr_lock_drop(&plane->lock);
+}
+
+static void trim_one(struct cmr_plane *plane, struct cmr_region *region,
+		     const struct cmr_block *block, int blocks)
+{
+	struct cmr_ledger *l = &region->ledger;
+
+	if (block->size != 0)
+		edge(region);
+	l->current -= block->size;
+	l->blocks += (uint64_t)(int64_t)blocks;
+	if ((plane->tags[block->tag].old >> region->slot & 1) != 0) {
+		region->old_current -= block->size;
+		region->old_blocks += (uint64_t)(int64_t)blocks;
+	}
+	book_location(region, block, -1, (int64_t)blocks * CMR_BLOCK_UNIT);
+}
+
+void cmr_booking_trim(struct cmr_plane *plane, enum cmr_audience audience,
+		      const struct cmr_block *block, int blocks)
+{
+	struct cmr_region *region;
+
+	cmr_lock_take(&plane->lock);
+	EACH_REGION(plane, region, regions_of(plane, audience, block->tag))
+		trim_one(plane, region, block, blocks);
+	cmr_lock_drop(&plane->lock);
+}
+
+void cmr_booking_apart(struct cmr_plane *plane, unsigned tag, enum cmr_range_class class,
+		       int64_t delta)
+{
+	struct cmr_region *region;
+
+	cmr_lock_take(&plane->lock);
+	EACH_REGION(plane, region, regions_of(plane, CMR_FOR_REQUESTED, tag)) {
+		struct cmr_apart *apart = &region->apart;
+
+		apart->current[class] += (uint64_t)delta;
+		if (apart->current[class] > apart->mapped[class] && !region->ledger.sealed)
+			apart->mapped[class] = apart->current[class];
+	}
+	cmr_lock_drop(&plane->lock);
+}
+
+void cmr_booking_resized_old(struct cmr_plane *plane, enum cmr_audience audience, unsigned tag,
+			     unsigned known, uint64_t bytes)
+{
+	uint16_t regions;
+
+	cmr_lock_take(&plane->lock);
+	regions = regions_of(plane, audience, tag) & (uint16_t)~plane->tags[known].regions;
+	resized_old_locked(plane, regions, bytes);
+	cmr_lock_drop(&plane->lock);
+}
+
+bool cmr_booking_wanted(struct cmr_plane *plane, enum cmr_audience audience, unsigned tag)
+{
+	bool wanted;
+
+	cmr_lock_take(&plane->lock);
+	wanted = regions_of(plane, audience, tag) != 0;
+	cmr_lock_drop(&plane->lock);
+	return wanted;
+}
+
+bool cmr_booking_concerns(struct cmr_plane *plane, unsigned tag, const struct cmr_region *region)
+{
+	bool concerns;
+
+	cmr_lock_take(&plane->lock);
+	concerns = (plane->tags[tag].regions >> region->slot & 1) != 0;
+	cmr_lock_drop(&plane->lock);
+	return concerns;
+}

@@ -1,0 +1,93 @@
+/* Bookings of one plane: an event on all regions that its tag names, under one lock. */
+#ifndef CMR_HEAP_BOOKING_H
+#define CMR_HEAP_BOOKING_H
+
+#include "heap/region.h"
+
+/* Which regions of a tag an event concerns: blocks all of them, mappings those of one basis, because
+ * each basis cuts mappings by its own rules. */
+enum cmr_audience {
+	CMR_FOR_REQUESTED = CMR_BASIS_REQUESTED,
+	CMR_FOR_SYSTEM = CMR_BASIS_SYSTEM,
+	CMR_FOR_ALL = CMR_N_BASES,
+};
+
+/* An allocation of BLOCK by THREAD; `located` blocks also book their weight on their location. Takes
+ * the ledger lock once, as all below. [hot] [nomalloc] */
+void cmr_booking_add(struct cmr_plane *plane, enum cmr_audience audience,
+		     const struct cmr_block *block, const struct cmr_thread *thread);
+
+/* The end of BLOCK. [hot] [nomalloc] */
+void cmr_booking_sub(struct cmr_plane *plane, const struct cmr_block *block);
+
+/* OLD (NULL: not known, older than every region) was resized and is BLOCK now: the end of one and an
+ * allocation of the other. For regions that did not know it, its new size is reported apart.
+ * [nomalloc] */
+void cmr_booking_resize(struct cmr_plane *plane, const struct cmr_block *old,
+			const struct cmr_block *block, const struct cmr_thread *thread);
+
+/* A mapping that was trimmed, split or unmapped: block->size bytes less, BLOCKS (-1, 0, +1) more
+ * mappings. [nomalloc] */
+void cmr_booking_trim(struct cmr_plane *plane, enum cmr_audience audience,
+		      const struct cmr_block *block, int blocks);
+
+/* Mappings apart: DELTA bytes of CLASS for the regions of TAG with basis requested. [nomalloc] */
+void cmr_booking_apart(struct cmr_plane *plane, unsigned tag, enum cmr_range_class class,
+		       int64_t delta);
+
+/* A mapping that regions of KNOWN had counted (0: none) was resized to BYTES and counts for those of
+ * TAG: for the others it is older than they are. [nomalloc] */
+void cmr_booking_resized_old(struct cmr_plane *plane, enum cmr_audience audience, unsigned tag,
+			     unsigned known, uint64_t bytes);
+
+/* True when some region of AUDIENCE counts what has TAG. */
+bool cmr_booking_wanted(struct cmr_plane *plane, enum cmr_audience audience, unsigned tag);
+
+/* True when entries of TAG count for REGION, which must be open. */
+bool cmr_booking_concerns(struct cmr_plane *plane, unsigned tag, const struct cmr_region *region);
+
+/* The rest of the two below, when more than one number changes. Lock held. */
+void cmr_booking_add_locked(struct cmr_plane *plane, enum cmr_audience audience,
+			    const struct cmr_block *block, const struct cmr_thread *thread);
+void cmr_booking_sub_locked(struct cmr_plane *plane, const struct cmr_block *block);
+
+/* As cmr_booking_add for a block without location. [hot] [nomalloc] */
+static inline void cmr_booking_add_plain(struct cmr_plane *plane, unsigned tag, size_t size,
+					 const struct cmr_thread *thread)
+{
+	struct cmr_region *region;
+
+	cmr_lock_take(&plane->lock);
+	region = plane->tags[tag].only;
+	if (__builtin_expect(region != 0 && cmr_ledger_plain(&region->ledger), 1)) {
+		cmr_ledger_add(&region->ledger, size);
+		if (__builtin_expect(cmr_ledger_rises(&region->ledger), 0))
+			cmr_region_rise_locked(plane, region);
+	} else {
+		struct cmr_block block = { .size = size, .tag = (uint8_t)tag };
+
+		cmr_booking_add_locked(plane, CMR_FOR_ALL, &block, thread);
+	}
+	cmr_lock_drop(&plane->lock);
+}
+
+/* As cmr_booking_sub for a block without location. [hot] [nomalloc] */
+static inline void cmr_booking_sub_plain(struct cmr_plane *plane, unsigned tag, size_t size)
+{
+	struct cmr_region *region;
+
+	cmr_lock_take(&plane->lock);
+	region = plane->tags[tag].only;
+	if (__builtin_expect(region != 0 && cmr_ledger_plain(&region->ledger), 1)) {
+		if (size != 0)
+			(void)cmr_ledger_edge(&region->ledger);
+		cmr_ledger_sub(&region->ledger, size);
+	} else {
+		struct cmr_block block = { .size = size, .tag = (uint8_t)tag };
+
+		cmr_booking_sub_locked(plane, &block);
+	}
+	cmr_lock_drop(&plane->lock);
+}
+
+#endif

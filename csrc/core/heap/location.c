@@ -1,0 +1,74 @@
+#include "heap/location.h"
+
+#include <stddef.h>
+
+#include "heap/usage.h"
+#include "os/losses.h"
+#include "os/thread.h"
+#include "stack/chain.h"
+#include "table/intern.h"
+
+/* 16 bytes of address space each. */
+#define MAX_LOCATIONS (CMR_USAGE_CHUNK * CMR_USAGE_CHUNKS - 1)
+
+_Atomic uint32_t cmr_interning = 1;
+
+static struct cmr_intern locations;
+
+enum cmr_status cmr_locations_init(struct cmr_error *err)
+{
+	if (locations.keys != NULL)
+		return CMR_OK;
+	return cmr_intern_init(&locations, MAX_LOCATIONS, err);
+}
+
+uint32_t cmr_locations_add(cmr_node_id node, uint32_t kind)
+{
+	struct cmr_key key = { node, kind };
+	uint32_t number = cmr_intern_add(&locations, key);
+
+	if (number == 0)
+		cmr_lose(CMR_LOSS_stacks);
+	return number;
+}
+
+uint32_t cmr_locations_here(struct cmr_thread *thread, uint32_t kind)
+{
+	cmr_node_id node = cmr_chain_walk(thread);
+	uint32_t interning = atomic_load_explicit(&cmr_interning, memory_order_relaxed);
+
+	if (thread->last_node == node && thread->last_kind == kind &&
+	    thread->last_interning == interning && thread->last_location != 0)
+		return thread->last_location;
+	thread->last_location = cmr_locations_add(node, kind);
+	thread->last_node = node;
+	thread->last_kind = kind;
+	thread->last_interning = interning;
+	return thread->last_location;
+}
+
+struct cmr_location cmr_locations_get(uint32_t number)
+{
+	struct cmr_key key = cmr_intern_key(&locations, number);
+
+	return (struct cmr_location){ (cmr_node_id)key.a, (uint32_t)key.b };
+}
+
+uint32_t cmr_locations_count(void)
+{
+	return atomic_load_explicit(&locations.n_keys, memory_order_relaxed);
+}
+
+void cmr_locations_reset(void)
+{
+	if (locations.keys == NULL)
+		return;
+	atomic_fetch_add_explicit(&cmr_interning, 1, memory_order_relaxed);
+	cmr_intern_reset(&locations);
+	cmr_nodes_reset();
+}
+
+void cmr_locations_after_fork(void)
+{
+	cmr_intern_after_fork(&locations);
+}

@@ -1,0 +1,477 @@
+#include "heap/region.h"
+
+#include <stddef.h>
+#include <string.h>
+
+#include "heap/location.h"
+#include "heap/sampling.h"
+#include "heap/tags.h"
+#include "os/memory.h"
+#include "os/random.h"
+
+/* Live bytes per period: so many samples or more make up the peak. */
+#define SAMPLES_LOG2 11
+
+/* Stacks that are let stand when nobody needs them any more: 16 bytes and a few per node. */
+#define MANY_NODES (1u << 18)
+
+struct cmr_plane cmr_planes[CMR_N_PLANES];
+
+/* Regions that are free, and how many are not. */
+static struct cmr_lock regions_lock = CMR_LOCK(CMR_RANK_SESSION);
+static struct cmr_region *free_regions; /* protected by regions_lock */
+static unsigned n_alive;                /* protected by regions_lock */
+
+/* Frames below which stacks are of no interest, by plane and slot. */
+static struct cmr_lock roots_lock = CMR_LOCK(CMR_RANK_LEAF);
+static struct {
+	bool open;
+	uint32_t opener; /* ordinal */
+	uint64_t stamp;
+	const void *root;
+} roots[CMR_N_PLANES][CMR_MAX_REGIONS]; /* protected by roots_lock */
+
+enum cmr_status cmr_plane_init(enum cmr_plane_id id, struct cmr_error *err)
+{
+	struct cmr_plane *plane = &cmr_planes[id];
+	enum cmr_status status = cmr_blocks_init(&plane->blocks, err);
+
+	if (status != CMR_OK || atomic_load_explicit(&plane->config, memory_order_relaxed) != 0)
+		return status;
+	plane->id = id;
+	plane->lock = (struct cmr_lock)CMR_LOCK(CMR_RANK_LEDGER);
+	for (unsigned b = 0; b < CMR_N_BASES; b++)
+		cmr_ranges_init(&plane->ranges[b]);
+	cmr_tags_publish_locked(plane);
+	return CMR_OK;
+}
+
+/* --- storage -------------------------------------------------------------------------------- */
+
+/* Nobody needs a location any more: begin anew when there are many. */
+static void forget_locations(void)
+{
+	if (cmr_nodes_count() < MANY_NODES && cmr_locations_count() < MANY_NODES)
+		return;
+	if (cmr_thread_quiesce(CMR_PLANE_OUTER) && cmr_thread_quiesce(CMR_PLANE_SYSTEM))
+		cmr_locations_reset();
+}
+
+struct cmr_region *cmr_region_new(const struct cmr_region_options *options)
+{
+	struct cmr_region *region;
+
+	cmr_lock_take(&regions_lock);
+	if (n_alive == 0)
+		forget_locations();
+	region = free_regions;
+	if (region != NULL)
+		free_regions = region->next_free;
+	else
+		region = cmr_memory_map(sizeof *region);
+	if (region != NULL && !cmr_usages_init(&region->usages)) {
+		region->next_free = free_regions;
+		free_regions = region;
+		region = NULL;
+	}
+	if (region != NULL)
+		n_alive++;
+	cmr_lock_drop(&regions_lock);
+	if (region == NULL)
+		return NULL;
+
+	*region = (struct cmr_region){ .usages = region->usages,
+				       .options = *options,
+				       .plane = cmr_region_plane(options),
+				       .slot = -1 };
+	cmr_ledger_clear(&region->ledger);
+	cmr_usages_restart(&region->usages);
+	return region;
+}
+
+void cmr_region_free(struct cmr_region *region)
+{
+	if (region == NULL)
+		return;
+	cmr_region_close(region);
+	cmr_lock_take(&regions_lock);
+	region->next_free = free_regions;
+	free_regions = region;
+	n_alive--;
+	cmr_lock_drop(&regions_lock);
+}
+
+unsigned cmr_regions_alive(void)
+{
+	unsigned n;
+
+	cmr_lock_take(&regions_lock);
+	n = n_alive;
+	cmr_lock_drop(&regions_lock);
+	return n;
+}
+
+/* --- configuration -------------------------------------------------------------------------- */
+
+/* Recomputes what follows from the set of open regions. True when threads must learn of it. */
+static bool retune_locked(struct cmr_plane *plane)
+{
+	uint8_t period = CMR_MAX_PERIOD_LOG2;
+	bool exact = false, changed;
+
+	for (unsigned s = 0; s < CMR_MAX_REGIONS; s++) {
+		const struct cmr_region *region = plane->slots[s];
+
+		if (region == NULL)
+			continue;
+		exact |= region->options.exact;
+		if (region->period_log2 < period)
+			period = region->period_log2;
+	}
+	changed = exact != plane->exact || period != plane->period_log2;
+	plane->exact = exact;
+	plane->period_log2 = period;
+	for (unsigned s = 0; s < CMR_MAX_REGIONS; s++) {
+		struct cmr_region *region = plane->slots[s];
+
+		if (region != NULL && region->sampled_log2 < period)
+			region->sampled_log2 = period;
+	}
+	return changed;
+}
+
+/* New countdowns for all threads, drawn from SEED and what was before. */
+static void reseed_locked(struct cmr_plane *plane, uint64_t seed)
+{
+	plane->seed = cmr_mix(plane->seed + seed + 0x9e3779b97f4a7c15u);
+	cmr_tags_publish_locked(plane);
+}
+
+/* log2 of a power of two, at most the largest period there is. */
+static uint8_t log2_of(uint64_t power)
+{
+	int log2 = power > 1 ? 63 - __builtin_clzll(power) : 0;
+
+	return (uint8_t)(log2 < CMR_MAX_PERIOD_LOG2 ? log2 : CMR_MAX_PERIOD_LOG2);
+}
+
+static uint8_t max_period_log2(const struct cmr_region *region)
+{
+	return region->options.exact ? 0 : log2_of(region->options.max_period);
+}
+
+static void set_rise(struct cmr_region *region)
+{
+	region->ledger.rise_log2 = CMR_NEVER_RISES;
+	if (region->period_log2 < max_period_log2(region))
+		region->ledger.rise_log2 = (uint8_t)(SAMPLES_LOG2 + region->period_log2);
+}
+
+void cmr_region_rise_locked(struct cmr_plane *plane, struct cmr_region *region)
+{
+	while (cmr_ledger_rises(&region->ledger)) {
+		region->period_log2++;
+		set_rise(region);
+	}
+	if (retune_locked(plane))
+		reseed_locked(plane, 0);
+}
+
+/* --- open and close ------------------------------------------------------------------------- */
+
+static void set_root(const struct cmr_region *region, bool open)
+{
+	cmr_lock_take(&roots_lock);
+	roots[region->plane][region->slot].open = open;
+	roots[region->plane][region->slot].opener = region->opener;
+	roots[region->plane][region->slot].stamp = region->stamp;
+	roots[region->plane][region->slot].root = region->options.root;
+	cmr_lock_drop(&roots_lock);
+}
+
+/* A root concerns the stacks of both planes. */
+static void publish_root(const struct cmr_region *region)
+{
+	struct cmr_plane *other = &cmr_planes[CMR_N_PLANES - 1 - region->plane];
+
+	if (region->options.root == NULL ||
+	    atomic_load_explicit(&other->config, memory_order_relaxed) == 0)
+		return;
+	cmr_lock_take(&other->lock);
+	cmr_tags_publish_locked(other);
+	cmr_lock_drop(&other->lock);
+}
+
+/* The root that the longest open region of this thread gave: stacks of regions inside it are cut at
+ * the same frame, so that one place has one location. */
+static const void *root_of(const struct cmr_thread *thread)
+{
+	const void *root = NULL;
+	uint64_t first = UINT64_MAX;
+
+	cmr_lock_take(&roots_lock);
+	for (unsigned p = 0; p < CMR_N_PLANES; p++) {
+		for (unsigned s = 0; s < CMR_MAX_REGIONS; s++) {
+			if (!roots[p][s].open || roots[p][s].opener != thread->ordinal ||
+			    roots[p][s].stamp > first)
+				continue;
+			first = roots[p][s].stamp;
+			root = roots[p][s].root;
+		}
+	}
+	cmr_lock_drop(&roots_lock);
+	return root;
+}
+
+/* Takes the free SLOT; from here on events are booked. */
+static void enter(struct cmr_plane *plane, struct cmr_region *region, int slot,
+		  const struct cmr_thread *self)
+{
+	uint64_t seed = region->options.seed;
+
+	region->opener = self->ordinal;
+	region->stamp = cmr_thread_stamp();
+	region->started = true;
+	region->slot = slot;
+	region->period_log2 = 0;
+	set_rise(region);
+	cmr_losses_read(&region->losses_at_start);
+	set_root(region, true);
+
+	cmr_lock_take(&plane->lock);
+	if (plane->open == 0)
+		plane->seed = 0; /* draws depend on nothing that was before */
+	plane->slots[slot] = region;
+	plane->open |= (uint16_t)(1u << slot);
+	plane->bases[region->options.basis] |= (uint16_t)(1u << slot);
+	(void)retune_locked(plane);
+	reseed_locked(plane, seed);
+	cmr_lock_drop(&plane->lock);
+	publish_root(region);
+}
+
+enum cmr_status cmr_region_open(struct cmr_region *region, struct cmr_error *err)
+{
+	struct cmr_plane *plane = &cmr_planes[region->plane];
+	const struct cmr_thread *self = cmr_thread_self();
+	enum cmr_status status;
+	int slot = 0;
+
+	if (region->started)
+		return cmr_fail(err, CMR_STATE, 0, "this measurement was started before");
+	if (self == NULL)
+		return cmr_fail(err, CMR_NO_MEMORY, 0, "no memory for the calling thread's state");
+	status = cmr_plane_init(region->plane, err);
+	if (status != CMR_OK)
+		return status;
+	while (slot < CMR_MAX_REGIONS && plane->slots[slot] != NULL)
+		slot++;
+	if (slot == CMR_MAX_REGIONS)
+		return cmr_fail(err, CMR_TOO_MANY, 0, "16 measurements are running already");
+	if (!cmr_tags_tidy(plane))
+		return cmr_fail(err, CMR_TOO_MANY, 0,
+				"no block tag is free, and a thread has been inside an allocator "
+				"call for too long to wait for it");
+	enter(plane, region, slot, self);
+	return CMR_OK;
+}
+
+static void seal_locked(struct cmr_region *region)
+{
+	struct cmr_ledger *l = &region->ledger;
+
+	if (l->sealed)
+		return;
+	/* The peak may be now: then its epoch ends here. */
+	if (cmr_ledger_edge(l))
+		region->old_at_peak = region->old_current;
+	if (!l->old_threads)
+		region->own_peak = l->peak;
+	l->sealed = true;
+}
+
+void cmr_region_seal(struct cmr_region *region)
+{
+	struct cmr_plane *plane = &cmr_planes[region->plane];
+
+	if (!region->started || region->stopped)
+		return;
+	cmr_lock_take(&plane->lock);
+	seal_locked(region);
+	cmr_lock_drop(&plane->lock);
+}
+
+static void losses_since(const struct cmr_losses *before, struct cmr_losses *out)
+{
+	cmr_losses_read(out);
+#define X(name) out->name -= before->name;
+	CMR_LOSS_LIST(X)
+#undef X
+}
+
+void cmr_region_close(struct cmr_region *region)
+{
+	struct cmr_plane *plane = &cmr_planes[region->plane];
+	uint16_t bit;
+
+	if (region->slot < 0)
+		return;
+	bit = (uint16_t)(1u << region->slot);
+	set_root(region, false);
+	cmr_lock_take(&plane->lock);
+	seal_locked(region);
+	cmr_tags_leave_locked(plane, bit);
+	plane->slots[region->slot] = NULL;
+	plane->open &= (uint16_t)~bit;
+	plane->bases[region->options.basis] &= (uint16_t)~bit;
+	(void)retune_locked(plane);
+	reseed_locked(plane, 0);
+	losses_since(&region->losses_at_start, &region->losses);
+	region->slot = -1;
+	region->stopped = true;
+	cmr_lock_drop(&plane->lock);
+	publish_root(region);
+}
+
+/* --- threads -------------------------------------------------------------------------------- */
+
+static bool sees(const struct cmr_region *region, const struct cmr_thread *thread)
+{
+	if (thread->ordinal == region->opener || region->options.scope == CMR_SCOPE_ALL)
+		return true;
+	return region->options.scope == CMR_SCOPE_TEST && thread->birth > region->stamp;
+}
+
+static bool older(const struct cmr_region *region, const struct cmr_thread *thread)
+{
+	return thread->ordinal != region->opener && thread->birth < region->stamp;
+}
+
+void cmr_region_refresh(struct cmr_plane *plane, struct cmr_thread *thread)
+{
+	struct cmr_thread_view *view = &thread->view[plane->id];
+	uint16_t regions = 0, old = 0;
+
+	thread->root = root_of(thread);
+	cmr_lock_take(&plane->lock);
+	for (unsigned s = 0; s < CMR_MAX_REGIONS; s++) {
+		const struct cmr_region *region = plane->slots[s];
+
+		if (region == NULL || !sees(region, thread))
+			continue;
+		regions |= (uint16_t)(1u << s);
+		if (older(region, thread))
+			old |= (uint16_t)(1u << s);
+	}
+	view->config = atomic_load_explicit(&plane->config, memory_order_relaxed);
+	view->exact = plane->exact;
+	view->period_log2 = plane->exact ? 0 : plane->period_log2;
+	view->random = cmr_mix(plane->seed ^ ((uint64_t)thread->ordinal + 1));
+	view->tag = 0;
+	if (regions != 0) {
+		view->tag = (uint8_t)cmr_tags_find_locked(plane, regions, old, plane->exact);
+		if (view->tag == 0)
+			cmr_lose(CMR_LOSS_blocks);
+	}
+	cmr_lock_drop(&plane->lock);
+	view->countdown = -1;
+	if (view->period_log2 != 0)
+		view->countdown = cmr_sample_draw(&view->random, view->period_log2) - 1;
+}
+
+/* --- numbers -------------------------------------------------------------------------------- */
+
+void cmr_region_totals(const struct cmr_region *region, struct cmr_totals *out)
+{
+	const struct cmr_ledger *l = &region->ledger;
+	struct cmr_lock *lock = &cmr_planes[region->plane].lock;
+
+	cmr_lock_take(lock);
+	*out = (struct cmr_totals){
+		.current = l->current,
+		.current_blocks = l->blocks,
+		.peak = l->peak,
+		.peak_blocks = l->peak_blocks,
+		.total = l->total,
+		.count = l->count,
+		.period = (uint64_t)1 << region->sampled_log2,
+		.own_peak = region->own_peak,
+		.old_at_peak = region->old_at_peak,
+		.resized_old = region->resized_old,
+		.largest = l->largest,
+		.old_current = region->old_current,
+		.old_blocks = region->old_blocks,
+		.losses = region->losses,
+		.exact = region->sampled_log2 == 0,
+	};
+	if (!l->sealed && l->current >= l->peak) {
+		out->peak = l->current;
+		out->peak_blocks = l->blocks;
+		out->old_at_peak = region->old_current;
+	}
+	if (!l->sealed && !l->old_threads)
+		out->own_peak = out->peak;
+	if (region->started && !region->stopped)
+		losses_since(&region->losses_at_start, &out->losses);
+	cmr_lock_drop(lock);
+}
+
+unsigned cmr_region_old_threads(const struct cmr_region *region,
+				struct cmr_old_thread *out_threads)
+{
+	struct cmr_lock *lock = &cmr_planes[region->plane].lock;
+	unsigned n = 0;
+
+	cmr_lock_take(lock);
+	while (n < CMR_MAX_OLD_THREADS && region->old_threads[n].blocks != 0) {
+		out_threads[n] = region->old_threads[n];
+		n++;
+	}
+	cmr_lock_drop(lock);
+	return n;
+}
+
+void cmr_region_apart(const struct cmr_region *region, struct cmr_apart *out)
+{
+	struct cmr_lock *lock = &cmr_planes[region->plane].lock;
+
+	cmr_lock_take(lock);
+	*out = region->apart;
+	cmr_lock_drop(lock);
+}
+
+/* --- fork ----------------------------------------------------------------------------------- */
+
+void cmr_regions_after_fork(void)
+{
+	regions_lock = (struct cmr_lock)CMR_LOCK(CMR_RANK_SESSION);
+	roots_lock = (struct cmr_lock)CMR_LOCK(CMR_RANK_LEAF);
+	memset(roots, 0, sizeof roots);
+	for (unsigned p = 0; p < CMR_N_PLANES; p++) {
+		struct cmr_plane *plane = &cmr_planes[p];
+
+		if (atomic_load_explicit(&plane->config, memory_order_relaxed) == 0)
+			continue;
+		plane->lock = (struct cmr_lock)CMR_LOCK(CMR_RANK_LEDGER);
+		cmr_blocks_after_fork(&plane->blocks);
+		for (unsigned b = 0; b < CMR_N_BASES; b++) {
+			cmr_ranges_init(&plane->ranges[b]);
+			plane->bases[b] = 0;
+		}
+		cmr_tags_leave_locked(plane, UINT16_MAX);
+		for (unsigned s = 0; s < CMR_MAX_REGIONS; s++) {
+			struct cmr_region *region = plane->slots[s];
+
+			plane->slots[s] = NULL;
+			if (region == NULL)
+				continue;
+			seal_locked(region);
+			losses_since(&region->losses_at_start, &region->losses);
+			region->slot = -1;
+			region->stopped = true;
+		}
+		plane->open = 0;
+		plane->exact = false;
+		cmr_tags_publish_locked(plane);
+	}
+}

@@ -1,0 +1,83 @@
+#include "heap/sampling.h"
+
+#include <string.h>
+
+#include "os/random.h"
+
+#define LN2_HIGH 6.93147180369123816490e-01 /* upper 32 bits, so that k * LN2_HIGH is exact */
+#define LN2_LOW 1.90821492927058770002e-10
+#define LN2 0.693147180559945309417
+
+/* exp(r) - 1 for |r| <= 0.35: the series, from its small end. */
+static double exp_minus_one(double r)
+{
+	double sum = 0;
+
+	for (int n = 15; n > 1; n--)
+		sum = (sum + 1) * r / n;
+	return (sum + 1) * r;
+}
+
+/* 2 to the power N, -1022 < N < 1024. */
+static double two_to(int n)
+{
+	uint64_t bits = (uint64_t)(1023 + n) << 52;
+	double out;
+
+	memcpy(&out, &bits, sizeof out);
+	return out;
+}
+
+double cmr_one_minus_exp(double x)
+{
+	int k;
+	double r;
+
+	if (x < 0.35)
+		return -exp_minus_one(-x);
+	if (x > 40)
+		return 1;
+	k = (int)(x / LN2 + 0.5);
+	r = (x - k * LN2_HIGH) - k * LN2_LOW;
+	return 1 - (1 + exp_minus_one(-r)) * two_to(-k);
+}
+
+double cmr_minus_log(double x)
+{
+	uint64_t bits;
+	int exponent;
+	double m, t, t2, sum = 0;
+
+	memcpy(&bits, &x, sizeof bits);
+	exponent = (int)(bits >> 52) - 1023;
+	bits = (bits & 0x000fffffffffffffu) | 0x3ff0000000000000u;
+	memcpy(&m, &bits, sizeof m);
+	if (m > 1.41421356) {
+		m /= 2;
+		exponent++;
+	}
+	/* log m = 2 atanh t, |t| < 0.1716: the odd terms up to t^23. */
+	t = (m - 1) / (m + 1);
+	t2 = t * t;
+	for (int n = 23; n > 1; n -= 2)
+		sum = (sum + 1.0 / n) * t2;
+	return -exponent * LN2_HIGH - (2 * t * (1 + sum) + exponent * LN2_LOW);
+}
+
+uint64_t cmr_sample_weight(uint64_t size, unsigned period_log2)
+{
+	double x;
+
+	if (period_log2 == 0 || size >> period_log2 >= 45)
+		return size;
+	x = (double)size / (double)((uint64_t)1 << period_log2);
+	return x > 0 ? (uint64_t)((double)size / cmr_one_minus_exp(x) + 0.5) : 0;
+}
+
+int64_t cmr_sample_draw(uint64_t *random, unsigned period_log2)
+{
+	double u = ((double)(cmr_random_next(random) >> 11) + 0.5) * 0x1p-53;
+	double draw = cmr_minus_log(u) * (double)((uint64_t)1 << period_log2);
+
+	return (int64_t)draw + 1; /* the chance of a whole number is nil */
+}

@@ -1,0 +1,115 @@
+#include "heap/usage.h"
+
+#include <stddef.h>
+
+#include "os/memory.h"
+
+#define DIRECTORY_BYTES (CMR_USAGE_CHUNKS * sizeof(struct cmr_usage *))
+#define CHUNK_BYTES (CMR_USAGE_CHUNK * sizeof(struct cmr_usage))
+
+bool cmr_usages_init(struct cmr_usages *usages)
+{
+	if (usages->chunks == NULL)
+		usages->chunks = cmr_memory_map(DIRECTORY_BYTES);
+	return usages->chunks != NULL;
+}
+
+static void drop_chunks(struct cmr_usages *usages)
+{
+	for (uint32_t i = 0; i < CMR_USAGE_CHUNKS; i++) {
+		if (usages->chunks[i] == NULL)
+			continue;
+		cmr_memory_unmap(usages->chunks[i], CHUNK_BYTES);
+		usages->chunks[i] = NULL;
+	}
+}
+
+void cmr_usages_fini(struct cmr_usages *usages)
+{
+	if (usages->chunks != NULL) {
+		drop_chunks(usages);
+		cmr_memory_unmap(usages->chunks, DIRECTORY_BYTES);
+	}
+	*usages = (struct cmr_usages){ 0 };
+}
+
+void cmr_usages_restart(struct cmr_usages *usages)
+{
+	usages->first = 0;
+	usages->n_touched = 0;
+	if (++usages->serial == 0) {
+		/* Serials begin anew: entries of long ago must not look like ours. */
+		drop_chunks(usages);
+		usages->serial = 1;
+	}
+}
+
+/* The entry of LOCATION; NULL when it has none and either MAKE is false or memory is refused. */
+static struct cmr_usage *entry_of(struct cmr_usages *usages, const struct cmr_ledger *ledger,
+				  uint32_t location, bool make)
+{
+	uint32_t at = location / CMR_USAGE_CHUNK;
+	struct cmr_usage *entry;
+
+	if (at >= CMR_USAGE_CHUNKS)
+		return NULL;
+	if (usages->chunks[at] == NULL) {
+		if (make)
+			usages->chunks[at] = cmr_memory_map(CHUNK_BYTES);
+		if (usages->chunks[at] == NULL)
+			return NULL;
+	}
+	entry = &usages->chunks[at][location % CMR_USAGE_CHUNK];
+	if (entry->serial == usages->serial)
+		return entry;
+	if (!make)
+		return NULL;
+	*entry = (struct cmr_usage){ .epoch = ledger->epoch,
+				     .serial = usages->serial,
+				     .next = usages->first };
+	usages->first = location;
+	usages->n_touched++;
+	return entry;
+}
+
+bool cmr_usages_book(struct cmr_usages *usages, const struct cmr_ledger *ledger, uint32_t location,
+		     int64_t bytes, int64_t blocks)
+{
+	bool adds = bytes > 0 || blocks > 0;
+	struct cmr_usage *entry = entry_of(usages, ledger, location, adds);
+
+	if (entry == NULL)
+		return !adds;
+	if (entry->epoch != ledger->epoch) {
+		entry->at_peak_bytes += entry->since_bytes;
+		entry->at_peak_blocks += entry->since_blocks;
+		entry->since_bytes = 0;
+		entry->since_blocks = 0;
+		entry->epoch = ledger->epoch;
+	}
+	entry->since_bytes += bytes;
+	entry->since_blocks += blocks;
+	return true;
+}
+
+uint32_t cmr_usages_rows(const struct cmr_usages *usages, const struct cmr_ledger *ledger, bool peak,
+			 struct cmr_usage_row *out, uint32_t n_out)
+{
+	bool now = !peak || (!ledger->sealed && ledger->current >= ledger->peak);
+	uint32_t n = 0, location = usages->first;
+
+	while (location != 0 && n < n_out) {
+		const struct cmr_usage *e =
+			&usages->chunks[location / CMR_USAGE_CHUNK][location % CMR_USAGE_CHUNK];
+		struct cmr_usage_row row = { location, e->at_peak_bytes, e->at_peak_blocks };
+
+		if (now || e->epoch != ledger->epoch) {
+			row.bytes += e->since_bytes;
+			row.blocks += e->since_blocks;
+		}
+		if (row.bytes > 0 || row.blocks > 0)
+			out[n++] = row;
+		location = e->next;
+	}
+	return n;
+}
