@@ -366,6 +366,11 @@ void cmr_codes_forget(void)
 	cmr_lock_drop(&registry.lock);
 }
 
+void cmr_codes_after_fork(void)
+{
+	registry.lock = (struct cmr_lock)CMR_LOCK(CMR_RANK_CODES);
+}
+
 enum cmr_status cmr_codes_init(struct cmr_error *err)
 {
 	struct slots *slots;
@@ -432,7 +437,7 @@ int cmr_codes_compare(uint32_t a, uint32_t b)
 	Py_UCS4 c, d;
 
 	if (a == b || (x = get_text(a)) == NULL || (y = get_text(b)) == NULL)
-		return a < b ? -(a != b) : a != b;
+		return (a > b) - (a < b);
 	for (uint32_t i = 0; i < x->length && i < y->length; i++) {
 		c = read_unit(x, i);
 		d = read_unit(y, i);

@@ -22,6 +22,9 @@ enum cmr_status cmr_codes_init(struct cmr_error *err) CMR_CHECKED;
 const struct cmr_code *cmr_codes_find(const void *code);
 void cmr_codes_forget(void);
 
+/* In the child of a fork: another thread may have held the registry's lock. */
+void cmr_codes_after_fork(void);
+
 /* The copy behind a number. Valid until cmr_codes_forget. */
 struct cmr_code_copy {
 	uint32_t name, file; /* text numbers */

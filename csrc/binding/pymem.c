@@ -11,8 +11,8 @@
  * malloc: there the plane SYSTEM listens here too, else it would see nothing. */
 #include "pymem.h"
 
-#include "compat.h"
-#include "events/events.h"
+#include "events/hot.h"
+#include "hook/hooks.h"
 
 enum { RAW, MEM, OBJ, N_DOMAINS };
 
@@ -54,7 +54,7 @@ static inline enum cmr_kind system_kind(enum cmr_kind kind, size_t size)
 static inline void tell_alloc(uintptr_t planes, void *block, size_t size, enum cmr_kind kind)
 {
 	if (planes & CMR_GUARD(CMR_PLANE_OUTER))
-		cmr_on_alloc(CMR_PLANE_OUTER, (uintptr_t)block, size, kind);
+		cmr_on_alloc_hot(CMR_PLANE_OUTER, (uintptr_t)block, size, kind);
 	if (planes & CMR_GUARD(CMR_PLANE_SYSTEM))
 		cmr_on_alloc(CMR_PLANE_SYSTEM, (uintptr_t)block, size, system_kind(kind, size));
 }
@@ -69,6 +69,7 @@ static inline __attribute__((always_inline)) void *hook_malloc(int domain, void 
 			probed = true;
 		return original[domain].malloc(ctx, size);
 	}
+	cmr_hooks_catch_up_if_marked();
 	cmr_gate_enter(planes);
 	block = original[domain].malloc(ctx, size);
 	if (block != NULL)
@@ -85,6 +86,7 @@ static inline __attribute__((always_inline)) void *hook_calloc(int domain, void 
 
 	if (planes == 0)
 		return original[domain].calloc(ctx, n, size);
+	cmr_hooks_catch_up_if_marked();
 	cmr_gate_enter(planes);
 	block = original[domain].calloc(ctx, n, size);
 	if (block != NULL)
@@ -104,6 +106,7 @@ static inline __attribute__((always_inline)) void *hook_realloc(int domain, void
 
 	if (planes == 0)
 		return original[domain].realloc(ctx, old, size);
+	cmr_hooks_catch_up_if_marked();
 	cmr_gate_enter(planes);
 	for (unsigned plane = 0; plane < CMR_N_PLANES; plane++)
 		if (planes & CMR_GUARD(plane))
@@ -132,9 +135,10 @@ static inline __attribute__((always_inline)) void hook_free(int domain, void *ct
 		original[domain].free(ctx, block);
 		return;
 	}
+	cmr_hooks_catch_up_if_marked();
 	cmr_gate_enter(planes);
 	if (planes & CMR_GUARD(CMR_PLANE_OUTER))
-		cmr_on_free(CMR_PLANE_OUTER, (uintptr_t)block);
+		cmr_on_free_hot(CMR_PLANE_OUTER, (uintptr_t)block);
 	if (planes & CMR_GUARD(CMR_PLANE_SYSTEM))
 		cmr_on_free(CMR_PLANE_SYSTEM, (uintptr_t)block);
 	original[domain].free(ctx, block);
@@ -169,26 +173,23 @@ static const PyMemAllocatorEx hooks[N_DOMAINS] = {
 	{ NULL, obj_malloc, obj_calloc, obj_realloc, obj_free },
 };
 
-/* Arenas and the chunks of frame stacks are the interpreter's stock: in plane OUTER what is made
+/* Arenas and the chunks of frame stacks are the interpreter's stock: in basis requested what is made
  * from them counts, not they themselves. */
 static void *arena_alloc(void *ctx, size_t size)
 {
-	uintptr_t planes = ~cmr_tls.guard & CMR_GUARD(CMR_PLANE_OUTER);
 	void *arena;
 
-	cmr_gate_enter(planes);
+	cmr_stock_begin();
 	arena = original_arena.alloc(ctx, size);
-	cmr_gate_leave(planes);
+	cmr_stock_end();
 	return arena;
 }
 
 static void arena_free(void *ctx, void *arena, size_t size)
 {
-	uintptr_t planes = ~cmr_tls.guard & CMR_GUARD(CMR_PLANE_OUTER);
-
-	cmr_gate_enter(planes);
+	cmr_stock_begin();
 	original_arena.free(ctx, arena, size);
-	cmr_gate_leave(planes);
+	cmr_stock_end();
 }
 
 /* Does a request of DOMAIN still come by our functions? The caller has set its guard. */
@@ -257,7 +258,7 @@ static void unhook_arenas(void)
 		PyObject_SetArenaAllocator(&original_arena);
 }
 
-static void first_open(enum cmr_plane_id plane)
+void cmr_pymem_first_open(enum cmr_plane_id plane)
 {
 	uintptr_t before = open_planes;
 
@@ -269,7 +270,7 @@ static void first_open(enum cmr_plane_id plane)
 		hook_arenas();
 }
 
-static void last_closed(enum cmr_plane_id plane)
+void cmr_pymem_last_closed(enum cmr_plane_id plane)
 {
 	uintptr_t before = open_planes;
 
@@ -280,8 +281,6 @@ static void last_closed(enum cmr_plane_id plane)
 	if (plane == CMR_PLANE_OUTER && (before & CMR_GUARD(plane)) != 0)
 		unhook_arenas();
 }
-
-const struct cmr_session_callbacks cmr_pymem_callbacks = { first_open, last_closed };
 
 unsigned cmr_pymem_n_hooked(void)
 {

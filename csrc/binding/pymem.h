@@ -2,11 +2,14 @@
 #ifndef CMR_BINDING_PYMEM_H
 #define CMR_BINDING_PYMEM_H
 
-#include "session/session.h"
+#include "compat.h"
+
+#include "os/thread.h"
 
 /* For cmr_session_set_callbacks: hooks are set while a plane that wants them is open. Called with
- * the interpreter's lock and CMR_GUARD_ALL. */
-extern const struct cmr_session_callbacks cmr_pymem_callbacks;
+ * the interpreter's lock and CMR_GUARD_ALL. An open may come again without a close, after a fork. */
+void cmr_pymem_first_open(enum cmr_plane_id plane);
+void cmr_pymem_last_closed(enum cmr_plane_id plane);
 
 /* Domains that are hooked now, counting those where another tool's hook lies over ours. */
 unsigned cmr_pymem_n_hooked(void);

@@ -1,0 +1,36 @@
+/* Usage by location as Python objects: names and lines instead of numbers. */
+#ifndef CMR_BINDING_ROWS_H
+#define CMR_BINDING_ROWS_H
+
+#include "compat.h"
+
+#include "heap/usage.h"
+#include "stack/nodes.h"
+
+/* What the rows of one list add up to. */
+struct cmr_rows_total {
+	uint64_t bytes, blocks;
+	bool estimated; /* rows are samples: scale them to these totals */
+};
+
+/* A list of (bytes, blocks, allocator, frames, estimated), largest first; frames innermost first,
+ * each (function, file, line). Rows of equal frames and allocator become one; the order of equal
+ * sizes depends on nothing but their contents. NULL with an exception set. Call quiet (quiet.h). */
+PyObject *cmr_rows_build(const struct cmr_usage_row *rows, uint32_t n, struct cmr_rows_total total);
+
+/* Decodes many stacks of one moment; equal names, frames and tails of stacks are shared. */
+struct cmr_decoder;
+struct cmr_decoder *cmr_decoder_new(void); /* NULL with MemoryError set */
+void cmr_decoder_free(struct cmr_decoder *decoder); /* may be NULL */
+
+/* Number of the decoded stack of NODE: equal for nodes of equal names, files and lines. 0 is the
+ * empty stack; UINT32_MAX with MemoryError set when there is no memory. */
+uint32_t cmr_decoder_stack(struct cmr_decoder *decoder, cmr_node_id node);
+
+/* Tuple of frames of a stack number; a new reference, or NULL with an exception set. */
+PyObject *cmr_decoder_frames(struct cmr_decoder *decoder, uint32_t stack);
+
+/* Order of two stack numbers by files, lines and functions, innermost frame first. */
+int cmr_decoder_compare(const struct cmr_decoder *decoder, uint32_t a, uint32_t b);
+
+#endif

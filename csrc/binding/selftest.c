@@ -1,0 +1,211 @@
+#include "compat.h"
+
+#include <fcntl.h>
+#include <stddef.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "frames.h"
+#include "lines.h"
+#include "stacks.h"
+
+static const char source[] = "def inner():\n"
+			     "    return (\n"
+			     "        probe())\n"
+			     "def generate():\n"
+			     "    for _ in 'x':\n"
+			     "        yield inner()\n"
+			     "class Nested:\n"
+			     "    def call(self, depth):\n"
+			     "        if depth:\n"
+			     "            return self.call(depth - 1)\n"
+			     "        return sum(1 for _ in [\n"
+			     "            x for x in generate()])\n"
+			     "list(map(lambda nested: nested.call(3), [Nested()]))\n";
+static const char source_name[] = "<cmemray self-test>";
+
+/* State of the one test that runs, at import. */
+static const struct cmr_frame_layout *tested;
+static const char *found;
+static int pipe_ends[2];
+static unsigned n_own_frames;
+
+/* Copies SIZE bytes (at most 8) from FROM. The kernel tells of an address that is not mapped where
+ * a load would crash. */
+static bool read_safely(void *to, uintptr_t from, size_t size)
+{
+	const void *source_bytes = (const void *)from;
+
+	return write(pipe_ends[1], source_bytes, size) == (ssize_t)size &&
+	       read(pipe_ends[0], to, size) == (ssize_t)size;
+}
+
+/* One frame as the layout under test has it. */
+struct raw_frame {
+	uintptr_t address, previous, code, instruction;
+	uint8_t owner;
+};
+
+static bool read_frame(uintptr_t address, struct raw_frame *frame)
+{
+	frame->address = address;
+	if (!read_safely(&frame->previous, address + tested->previous, sizeof frame->previous) ||
+	    !read_safely(&frame->code, address + tested->code, sizeof frame->code) ||
+	    !read_safely(&frame->instruction, address + tested->instruction,
+			 sizeof frame->instruction) ||
+	    !read_safely(&frame->owner, address + tested->owner, sizeof frame->owner))
+		return false;
+	frame->code &= tested->code_mask;
+	return true;
+}
+
+static bool is_skipped(const struct raw_frame *frame)
+{
+	return tested->skip_owner != 255 && frame->owner >= tested->skip_owner;
+}
+
+static const char *compare_line(PyFrameObject *frame, PyCodeObject *code, int32_t unit)
+{
+	const uint8_t *table = (const uint8_t *)PyBytes_AS_STRING(code->co_linetable);
+	uint32_t size = (uint32_t)PyBytes_GET_SIZE(code->co_linetable);
+
+	/* Lines of other code may be set by a debugger. */
+	if (PyUnicode_CompareWithASCIIString(code->co_filename, source_name) != 0)
+		return NULL;
+	n_own_frames++;
+	if (cmr_lines_find(table, size, code->co_firstlineno, unit) != PyFrame_GetLineNumber(frame))
+		return "a frame's line differs";
+	return NULL;
+}
+
+/* RAW is a frame that runs Python code; FRAME what the interpreter says of it. */
+static const char *compare_frame(const struct raw_frame *raw, PyFrameObject *frame)
+{
+	PyCodeObject *code = PyFrame_GetCode(frame);
+	uintptr_t base = (uintptr_t)code->co_code_adaptive;
+	const char *mismatch = NULL;
+	intptr_t bytes;
+
+	if (raw->code != (uintptr_t)code) {
+		mismatch = "a frame's code object differs";
+	} else {
+		if (cmr_frames_bytecode_base != NULL)
+			base = cmr_frames_bytecode_base((const void *)raw->address, code);
+		bytes = (intptr_t)(raw->instruction - base);
+		if (bytes != PyFrame_GetLasti(frame))
+			mismatch = "a frame's instruction differs";
+		else if (cmr_frames_of_object(frame) != (const void *)raw->address)
+			mismatch = "a frame's address differs";
+		else
+			mismatch = compare_line(frame, code, (int32_t)(bytes / 2));
+	}
+	Py_DECREF(code);
+	return mismatch;
+}
+
+static bool is_code(uintptr_t address)
+{
+	uintptr_t type;
+
+	return read_safely(&type, address + offsetof(PyObject, ob_type), sizeof type) &&
+	       type == (uintptr_t)&PyCode_Type;
+}
+
+/* The next frame, from ADDRESS on, that the interpreter would show. Frames that have not begun to
+ * run yet are in the chain but hidden by it. */
+static const char *next_raw(uintptr_t *address, struct raw_frame *raw)
+{
+	const PyCodeObject *code;
+	intptr_t unit;
+
+	for (; *address != 0; *address = raw->previous) {
+		if (!read_frame(*address, raw))
+			return "a frame's link leads nowhere";
+		if (is_skipped(raw))
+			continue;
+		code = (const PyCodeObject *)raw->code;
+		if (!is_code(raw->code))
+			return "a frame runs something that is no code object";
+		unit = (intptr_t)(raw->instruction - (uintptr_t)code->co_code_adaptive) / 2;
+		if (cmr_frames_bytecode_base != NULL || unit >= code->_co_firsttraceable)
+			return NULL;
+	}
+	return NULL;
+}
+
+static const char *compare_stacks(void)
+{
+	uintptr_t address = (uintptr_t)cmr_frames_top();
+	PyFrameObject *frame = PyEval_GetFrame(), *back;
+	const char *mismatch = NULL;
+	struct raw_frame raw;
+
+	Py_XINCREF(frame);
+	while (frame != NULL && mismatch == NULL) {
+		mismatch = next_raw(&address, &raw);
+		if (mismatch == NULL && address == 0)
+			mismatch = "the chain of frames ends too early";
+		if (mismatch == NULL)
+			mismatch = compare_frame(&raw, frame);
+		address = raw.previous;
+		back = PyFrame_GetBack(frame);
+		Py_DECREF(frame);
+		frame = back;
+	}
+	Py_XDECREF(frame);
+	if (mismatch == NULL)
+		mismatch = next_raw(&address, &raw);
+	if (mismatch == NULL && address != 0)
+		mismatch = "the chain of frames does not end";
+	return mismatch;
+}
+
+static PyObject *probe(PyObject *self, PyObject *ignored)
+{
+	(void)self;
+	(void)ignored;
+	found = compare_stacks();
+	Py_RETURN_NONE;
+}
+
+static PyMethodDef probe_method = { "probe", probe, METH_NOARGS, NULL };
+
+static bool run_source(void)
+{
+	PyObject *globals = PyDict_New(), *function = PyCFunction_New(&probe_method, NULL);
+	PyObject *code = Py_CompileString(source, source_name, Py_file_input);
+	PyObject *result = NULL;
+
+	if (globals != NULL && function != NULL && code != NULL &&
+	    PyDict_SetItemString(globals, "__builtins__", PyEval_GetBuiltins()) == 0 &&
+	    PyDict_SetItemString(globals, "__name__", Py_None) == 0 &&
+	    PyDict_SetItemString(globals, "probe", function) == 0)
+		result = PyEval_EvalCode(code, globals, globals);
+	if (globals != NULL)
+		PyDict_Clear(globals); /* its functions refer to it */
+	Py_XDECREF(globals);
+	Py_XDECREF(function);
+	Py_XDECREF(code);
+	Py_XDECREF(result);
+	return result != NULL;
+}
+
+bool cmr_selftest_run(const struct cmr_frame_layout *layout, const char **mismatch)
+{
+	bool done;
+
+	if (pipe2(pipe_ends, O_CLOEXEC) != 0) {
+		*mismatch = "no pipe could be opened for the check of frame layouts";
+		return true;
+	}
+	tested = layout;
+	found = "the self-test did not run";
+	n_own_frames = 0;
+	done = run_source();
+	close(pipe_ends[0]);
+	close(pipe_ends[1]);
+	if (found == NULL && n_own_frames < 8)
+		found = "too few frames were found";
+	*mismatch = found;
+	return done;
+}
