@@ -228,11 +228,9 @@ _LIMITS = json.loads(os.environ.get("THIRTY_LIMITS", "{}"))
 _kept = []
 
 
-def _parameters():
-    for name in CASES:
-        limit = _LIMITS.get(name)
-        marks = [] if limit is None else [pytest.mark.limit_memory(limit)]
-        yield pytest.param(name, marks=marks)
+def _parameter(name):
+    limit = _LIMITS.get(name)
+    return pytest.param(name, marks=() if limit is None else pytest.mark.limit_memory(limit))
 
 
 @pytest.fixture
@@ -251,6 +249,6 @@ def test_0_fragment():
     _kept.append(mixed[0][::11])
 
 
-@pytest.mark.parametrize("name", _parameters())
+@pytest.mark.parametrize("name", [_parameter(name) for name in CASES])
 def test_case(body):
     body()

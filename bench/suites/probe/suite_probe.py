@@ -50,18 +50,26 @@ def _category(report):
     return report.outcome
 
 
-def pytest_runtest_logreport(report):
-    """Keep the worst outcome of a test's phases, and the peak when it was measured."""
-    category = _category(report)
-    known = _outcomes.get(report.nodeid)
-    if known is None or _RANK[category] > _RANK[known]:
-        _outcomes[report.nodeid] = category
-        if report.failed:
-            _why[report.nodeid] = str(report.longrepr).strip()[-1500:]
-    if report.when == "call":
-        for name, value in report.user_properties:
-            if name == "memray_peak_bytes":
-                _peaks[report.nodeid] = int(value)
+class _Keeper:
+    """Registered late, so that it sees a report before any plugin that tidies it up."""
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_logreport(self, report):
+        """Keep the worst outcome of a test's phases, and the peak when it was measured."""
+        category = _category(report)
+        known = _outcomes.get(report.nodeid)
+        if known is None or _RANK[category] > _RANK[known]:
+            _outcomes[report.nodeid] = category
+            if report.failed:
+                _why[report.nodeid] = str(report.longrepr).strip()[-1500:]
+        measured = getattr(report, "cmemray", None)
+        if measured and "peak" in measured:
+            _peaks[report.nodeid] = measured["peak"]
+
+
+def pytest_configure(config):
+    """Look at reports."""
+    config.pluginmanager.register(_Keeper(), "suite_probe_keeper")
 
 
 def pytest_collectreport(report):
