@@ -1,0 +1,97 @@
+"""What the controller keeps of all measured tests: only what the end of the run will show."""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+from dataclasses import dataclass, field
+
+from pytest_cmemray.transport import Data
+
+#: Tests named under one note.
+_MOST_NAMED = 3
+#: Tests in the table of those closest to their limits.
+MOST_TIGHT = 5
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One measured test of the report."""
+
+    nodeid: str
+    outcome: str
+    data: Data
+
+
+@dataclass
+class Note:
+    """One note and the tests that it was made on."""
+
+    count: int = 0
+    tests: list[str] = field(default_factory=list)
+
+
+class Largest:
+    """The `most` highest values seen, each with an entry; 0 keeps all."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._heap: list[tuple[float, int, Entry | None]] = []
+        # Entries do not compare; the first of equals stays.
+        self._order = itertools.count(0, -1)
+
+    def takes(self, value: float) -> bool:
+        """True when a test with this value would be kept."""
+        return not self._most or len(self._heap) < self._most or value > self._heap[0][0]
+
+    def add(self, value: float, entry: Entry | None) -> None:
+        """Keep `entry` if its value is among the highest."""
+        if not self._most or len(self._heap) < self._most:
+            heapq.heappush(self._heap, (value, next(self._order), entry))
+        elif value > self._heap[0][0]:
+            heapq.heapreplace(self._heap, (value, next(self._order), entry))
+
+    def entries(self) -> list[Entry]:
+        """Highest first."""
+        return [entry for _, _, entry in sorted(self._heap, reverse=True) if entry is not None]
+
+
+class Results:
+    """Collects the data of reports as they come in, of this process or of xdist workers."""
+
+    def __init__(self, most: int) -> None:
+        self.measured = 0
+        self.problems: list[Entry] = []
+        self.notes: dict[str, Note] = {}
+        self._highest = Largest(most)
+        self._tightest = Largest(MOST_TIGHT)
+
+    def add(self, nodeid: str, outcome: str, data: Data) -> None:
+        """Take in one measured test."""
+        for text in data.get("notes", ()):
+            self.add_note(text, nodeid)
+        if "peak" not in data:
+            return
+        self.measured += 1
+        entry = Entry(nodeid, outcome, data)
+        self._highest.add(data["peak"], entry)
+        limit = data.get("limit")
+        if limit and outcome == "passed":
+            self._tightest.add(data["peak"] / limit, entry)
+        if "problem" in data:
+            self.problems.append(entry)
+
+    def add_note(self, text: str, nodeid: str | None = None) -> None:
+        """Keep a note; the same one on many tests is kept once."""
+        note = self.notes.setdefault(text, Note())
+        note.count += 1
+        if nodeid is not None and len(note.tests) < _MOST_NAMED:
+            note.tests.append(nodeid)
+
+    def highest(self) -> list[Entry]:
+        """The tests with the highest peaks."""
+        return self._highest.entries()
+
+    def tightest(self) -> list[Entry]:
+        """The passing tests that come closest to their limits."""
+        return self._tightest.entries()

@@ -1,0 +1,268 @@
+"""One pytest run: its settings, its plans, the measuring of each test, and what the end shows."""
+
+from __future__ import annotations
+
+import os
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from pytest_cmemray import transport
+from pytest_cmemray.baseline import Baseline
+from pytest_cmemray.markers import MarkerError, Plan, Planner
+from pytest_cmemray.options import Settings
+from pytest_cmemray.outputs import junit
+from pytest_cmemray.results import Largest, Results
+
+if TYPE_CHECKING:
+    from cmemray.explain import Paths
+    from pytest_cmemray.measure import Outcome, Run
+    from pytest_cmemray.sections import Problem
+
+SESSION = pytest.StashKey["Session"]()
+_OUTCOME = pytest.StashKey["Outcome"]()
+_UNMEASURED = "not measured: its plugin ran it without pytest_runtest_call"
+
+
+class Session:
+    """State of a run, in the process that runs tests and in the one that reports them."""
+
+    def __init__(self, config: pytest.Config, settings: Settings) -> None:
+        self.settings = settings
+        self.is_worker = hasattr(config, "workerinput")
+        self.results = Results(settings.most_allocations)
+        self.marker_errors: list[tuple[str, str]] = []
+        self._config = config
+        self._planner = Planner(settings)
+        self._baseline = Baseline(config, settings.basis)
+        # Where the memory was is only looked up for tests that the report may show.
+        self._shown = Largest(settings.most_allocations)
+        self._junit = junit.wanted(config)
+        self._paths: dict[str, Paths] = {}
+        self._current: tuple[str, Plan | None] | None = None
+        self._sanitized: str | None = None
+
+    # -- before the test
+
+    def plan(self, item: pytest.Item) -> Plan | None:
+        """What is asked of a test, None for nothing; raises MarkerError."""
+        plan = self._planner.plan(item)
+        if plan is None or self.settings.sanitizer == "track":
+            return plan
+        sanitizer = self._sanitizer()
+        if not sanitizer:
+            return plan
+        if plan.has_limit:
+            raise MarkerError(
+                f"{item.nodeid}: memory limits are not checked in a process with {sanitizer}, "
+                "whose allocator they would measure; memray_sanitizer = track checks them anyway"
+            )
+        self.results.add_note(f"nothing was measured: the process runs with {sanitizer}")
+        return None
+
+    def begin(self, item: pytest.Item) -> None:
+        """Called before anything of a test runs."""
+        try:
+            self._current = (item.nodeid, self.plan(item))
+        except MarkerError:
+            self._current = None
+
+    def check_all(self, items: list[pytest.Item]) -> None:
+        """Find the tests whose markers are not valid, without running any."""
+        for item in items:
+            try:
+                self.plan(item)
+            except MarkerError as error:
+                self.marker_errors.append((item.nodeid, str(error)))
+
+    # -- the test
+
+    def start(self, item: pytest.Item, plan: Plan, root: FrameType) -> Run:
+        """Begin to measure."""
+        from pytest_cmemray.measure import Run
+
+        run = Run(item.nodeid, plan, self.settings)
+        run.start(root)
+        return run
+
+    def finish(
+        self, item: pytest.Item, plan: Plan, run: Run, failure: BaseException | None
+    ) -> list[Problem]:
+        """Stop; the problems to fail with, none for a test that `failure` ended."""
+        run.stop()
+        if isinstance(failure, (KeyboardInterrupt, pytest.exit.Exception)):
+            run.release()
+            return []
+        from pytest_cmemray.measure import Outcome
+
+        paths = self._paths_for(item)
+        before = self._before(item.nodeid, plan)
+        peak = run.numbers.peak
+        shown = self.settings.memray and not self.settings.hide_summary and self._shown.takes(peak)
+        outcome = Outcome(run.data(before, paths, with_sites=shown))
+        if shown:
+            self._shown.add(peak, None)
+        item.stash[_OUTCOME] = outcome
+        try:
+            ended = _ended(item, failure)
+            if ended == "passed":
+                problems = run.judge(before if self.settings.fail_on_increase else None, paths)
+                if problems:
+                    outcome.fail(problems)
+                return problems
+            self._excuse(outcome, plan, run, paths, ended)
+            return []
+        finally:
+            run.release()
+
+    def _excuse(
+        self, outcome: Outcome, plan: Plan, run: Run, paths: Paths, ended: str
+    ) -> None:
+        """Say, but do not enforce, what a test that ended by itself did with memory."""
+        from pytest_cmemray import sections
+
+        problems = run.excuse(ended, paths)
+        if ended == "skipped":
+            said = [f"skipped, so not enforced: {problem.sentence}" for problem in problems]
+            outcome.data.setdefault("notes", []).extend(said)
+            return
+        for problem in problems:
+            text = f"{problem.sentence}\n{problem.section}"
+            outcome.sections.append((problem.title, text))
+        if not problems and plan.limit is not None:
+            text = sections.unjudged(plan.limit, run.numbers, paths)
+            outcome.sections.append((sections.MAX_MEMORY, text))
+
+    # -- its report
+
+    def complete(self, item: pytest.Item, report: pytest.TestReport) -> None:
+        """Put what was measured on the report of the call phase."""
+        outcome = item.stash.get(_OUTCOME, None)
+        if outcome is None:
+            return
+        del item.stash[_OUTCOME]
+        report.sections.extend(outcome.sections)
+        for note in outcome.data.get("notes", ()):
+            if report.failed:
+                report.sections.append(("memray-notes", note))
+        transport.attach(report, outcome.data)
+        if self._junit:
+            properties = junit.add_properties(item, outcome.data)
+            report.user_properties.extend(properties)
+        self._current = None
+
+    def log(self, report: pytest.TestReport) -> None:
+        """Take in a report: of a test that ran here, or on the controller of a worker's."""
+        data = transport.read(report)
+        if data is None:
+            data = self._unmeasured(report)
+        if data is None or self.is_worker:
+            return
+        if report.outcome in ("passed", "failed", "skipped"):
+            self.results.add(report.nodeid, report.outcome, data)
+            if report.passed and "judged" in data:
+                self._baseline.passed(report.nodeid, data["judged"])
+        if not report.failed:
+            transport.drop(report)
+
+    def _unmeasured(self, report: pytest.TestReport) -> transport.Data | None:
+        """Data of a test that ran past our hook, so that it does not pass in silence."""
+        if self._current is None or report.when != "call" or hasattr(report, "context"):
+            return None
+        nodeid, plan = self._current
+        if plan is None or report.nodeid != nodeid:
+            return None
+        data: transport.Data = {"notes": [_UNMEASURED]}
+        report.sections.append(("memray-notes", _UNMEASURED))
+        transport.attach(report, data)
+        return data
+
+    # -- the end
+
+    def save(self) -> None:
+        """Remember the peaks of this run."""
+        if not self.is_worker:
+            self._baseline.save()
+
+    def has_output(self) -> bool:
+        """True when the end of the run has anything to show."""
+        results = self.results
+        return bool(results.measured or results.notes or self.marker_errors)
+
+    def fail_on_increase_note(self) -> str | None:
+        """Why --fail-on-increase has no effect, else None."""
+        if not self.settings.fail_on_increase or self._baseline.available:
+            return None
+        return "memray: fail-on-increase compares nothing, as pytest's cache is off"
+
+    # -- helpers
+
+    def _before(self, nodeid: str, plan: Plan) -> int | None:
+        return self._baseline.before(nodeid) if plan.limit is not None else None
+
+    def _paths_for(self, item: pytest.Item) -> Paths:
+        from cmemray.explain import Paths
+
+        root = str(self._config.rootpath)
+        paths = self._paths.get("")
+        if paths is None:
+            paths = self._paths[""] = Paths(root)
+        file = str(item.path)
+        if paths.is_own(file):
+            return paths
+        # Tests of an installed package, or outside the root: their package is the user's code.
+        folder = _package_folder(file)
+        if folder not in self._paths:
+            self._paths[folder] = Paths(root, also=[folder])
+        return self._paths[folder]
+
+    def _sanitizer(self) -> str:
+        if self._sanitized is None:
+            import ctypes
+
+            process = ctypes.CDLL(None)
+            names = {"__asan_init": "AddressSanitizer", "__tsan_init": "ThreadSanitizer"}
+            found = [name for symbol, name in names.items() if hasattr(process, symbol)]
+            self._sanitized = found[0] if found else ""
+        return self._sanitized
+
+
+def _ended(item: pytest.Item, failure: BaseException | None) -> str:
+    """How the test itself ended."""
+    if failure is None:
+        # unittest's results are not raised: pytest keeps them on the item until its report.
+        kept = getattr(item, "_excinfo", None)
+        if not kept:
+            return "passed"
+        failure = kept[0].value
+    import unittest
+
+    skips = (pytest.skip.Exception, unittest.SkipTest)
+    return "skipped" if isinstance(failure, skips) else "failed"
+
+
+def _package_folder(file: str) -> str:
+    folder = os.path.dirname(file)
+    while os.path.exists(os.path.join(folder, "__init__.py")):
+        parent = os.path.dirname(folder)
+        if not os.path.exists(os.path.join(parent, "__init__.py")):
+            break
+        folder = parent
+    return folder
+
+
+def session_of(config: pytest.Config) -> Session:
+    """The session of a configured run."""
+    return config.stash[SESSION]
+
+
+def tidy(report: pytest.TestReport, excinfo: Any, path: str | None, line: int) -> None:
+    """Show an exception of ours as its message alone, at a place in the user's code."""
+    longrepr = excinfo.getrepr(style="value")
+    crash = getattr(longrepr, "reprcrash", None)
+    if crash is not None:
+        crash.message = str(excinfo.value)
+        if path is not None:
+            crash.path, crash.lineno = path, line
+    report.longrepr = longrepr
