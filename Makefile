@@ -90,11 +90,13 @@ coverage-clean:
 coverage-bar:
 	@$(BIN)/gcovr --root . --filter csrc/core/ --fail-under-line 85 --sort uncovered-percent build/coverage
 
-.PHONY: fuzz bench
+.PHONY: fuzz bench suites
 fuzz: env-test install  ## the property tests with 5000 random programs each
 	@mkdir -p build/run
 	$(RUN_TESTS) --hypothesis-profile=fuzz $(PYTEST_ARGS) $(CURDIR)/tests/property
-bench: env  ## public packages' test suites: plain, measured and with pytest-memray; outcomes and time ratios
+bench: env  ## programs, fixed costs and public suites: plain, measured, with the peers; BENCH_ARGS=--quick
+	$(BIN)/python -m bench $(BENCH_ARGS)
+suites: env  ## public packages' test suites alone: outcomes and time ratios
 	$(BIN)/python -m bench.suites $(BENCH_ARGS)
 
 .PHONY: docs

@@ -88,7 +88,9 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--programs", default=",".join(PROGRAMS))
     parser.add_argument("--modes", default=",".join(worker.MODES))
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--wheel", type=Path, help="measure this wheel instead of building the tree")
+    parser.add_argument(
+        "--wheel", type=Path, help="measure this wheel instead of building the tree"
+    )
     arguments = parser.parse_args(argv)
     programs, modes = arguments.programs.split(","), arguments.modes.split(",")
     for name, known in [(p, PROGRAMS) for p in programs] + [(m, worker.MODES) for m in modes]:

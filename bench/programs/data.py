@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from dataclasses import dataclass, field
 
@@ -103,7 +104,7 @@ def recursion() -> int:
     _permutations(tuple(range(8)), (), out)
     merged = {}
     for order in out:
-        merged[order] = sum(a * b for a, b in zip(order, order[1:], strict=False))
+        merged[order] = sum(a * b for a, b in itertools.pairwise(order))
     return len(merged)
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 
-_WORDS = "the quick brown fox jumps over a lazy dog while seven zebras vex five wizards".split()
+_SENTENCE = "the quick brown fox jumps over a lazy dog while seven zebras vex five wizards"
+_WORDS = _SENTENCE.split()
 _TOKEN = re.compile(
     r"(?P<number>\d+(?:\.\d+)?)|(?P<name>[A-Za-z_]\w*)|(?P<operator>[-+*/=<>!]=?)|(?P<space>\s+)"
 )
@@ -29,7 +30,9 @@ def words() -> int:
 
 def tokens() -> int:
     """A program text cut into tokens, each a match with groups, then kept as tuples."""
-    source = "\n".join(f"value_{i} = alpha * {i} + beta_{i % 50} / {i}.5 >= {i}" for i in range(6_000))
+    source = "\n".join(
+        f"value_{i} = alpha * {i} + beta_{i % 50} / {i}.5 >= {i}" for i in range(6_000)
+    )
     found = []
     for match in _TOKEN.finditer(source):
         kind = match.lastgroup

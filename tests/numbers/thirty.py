@@ -108,9 +108,8 @@ def json_written():
 
 
 def json_read():
-    return json.loads(
-        "[" + ",".join('{"id": %d, "tags": ["a", "b"], "x": 1.5}' % i for i in range(1_500)) + "]"
-    )
+    row = '{"id": 7, "tags": ["a", "b"], "x": 1.5}'
+    return json.loads("[" + ",".join(f"[{i}, {row}]" for i in range(1_500)) + "]")
 
 
 def json_both():
@@ -174,7 +173,7 @@ def threads_one_by_one():
 def threads_together():
     out = []
     threads = [
-        threading.Thread(target=lambda n=n: out.append({i: "t" * n for i in range(1_500)}))
+        threading.Thread(target=lambda n=n: out.append({i: (i, n) for i in range(1_500)}))
         for n in range(4)
     ]
     for thread in threads:
