@@ -15,22 +15,20 @@ extern _Atomic uintptr_t cmr_gate;
  * or the tracker itself. 0: call the original and do nothing else. [hot] */
 static inline uintptr_t cmr_gate_planes(void)
 {
-	return atomic_load_explicit(&cmr_gate, memory_order_acquire) & ~cmr_tls.guard;
+	return atomic_load_explicit(&cmr_gate, memory_order_acquire) &
+	       ~atomic_load_explicit(&cmr_tls.guard, memory_order_relaxed);
 }
 
 /* An event of PLANES begins / ends on this thread. Between them the thread's own allocator calls,
- * and those of signal handlers, pass through. The fences keep a signal handler on this thread from
- * seeing half of it. [hot] */
+ * and those of signal handlers, pass through. [hot] */
 static inline void cmr_gate_enter(uintptr_t planes)
 {
-	cmr_tls.guard |= planes;
-	atomic_signal_fence(memory_order_seq_cst);
+	cmr_guard_raise(planes);
 }
 
 static inline void cmr_gate_leave(uintptr_t planes)
 {
-	atomic_signal_fence(memory_order_seq_cst);
-	cmr_tls.guard &= ~planes;
+	cmr_guard_restore(atomic_load_explicit(&cmr_tls.guard, memory_order_relaxed) & ~planes);
 }
 
 #endif

@@ -1,8 +1,9 @@
 /* Spinlocks for sections of well under a microsecond, with a rank table that rules out deadlock.
  *
- * A thread takes locks in rising rank only. While one is held: no allocation, no dl_* call, no
- * interpreter call, no system call but madvise/mmap of the tracker's own memory. Every holder has
- * set its guard first, so a signal handler on the same thread passes through without locking. */
+ * A thread takes locks in rising rank only, and several of one rank in rising address. While one is
+ * held: no allocation, no dl_* call, no interpreter call, no system call but madvise/mmap of the
+ * tracker's own memory. Every holder has set its guard first, so a signal handler on the same thread
+ * passes through without locking. */
 #ifndef CMR_OS_LOCK_H
 #define CMR_OS_LOCK_H
 
@@ -20,7 +21,7 @@ enum cmr_rank {
 	CMR_RANK_LEDGER,      /* totals and location usage of one plane */
 	CMR_RANK_CODES,       /* code registry of the binding */
 	CMR_RANK_INTERN,      /* append-only sets */
-	CMR_RANK_LEAF,        /* pools and arenas: nothing is taken below */
+	CMR_RANK_LEAF,        /* pools: nothing is taken below */
 };
 
 struct cmr_lock {
@@ -29,9 +30,11 @@ struct cmr_lock {
 };
 #define CMR_LOCK(r) { 0, (r) }
 
-/* Spins, then yields. Checked against the ranks that this thread holds in debug builds. */
+/* Spins, then yields, then sleeps, until LOCK is taken. [nomalloc] */
 void cmr_lock_slow(struct cmr_lock *lock);
 
+/* With CMR_DEBUG_LOCKS: a lock taken out of order, or dropped by a thread that does not hold it, is
+ * named on stderr and aborts the process. For test builds only. */
 #ifdef CMR_DEBUG_LOCKS
 void cmr_lock_check(const struct cmr_lock *lock);
 void cmr_lock_forget(const struct cmr_lock *lock);
@@ -40,6 +43,7 @@ static inline void cmr_lock_check(const struct cmr_lock *lock) { (void)lock; }
 static inline void cmr_lock_forget(const struct cmr_lock *lock) { (void)lock; }
 #endif
 
+/* Takes LOCK, waiting as long as it needs. [hot] [nomalloc] */
 static inline void cmr_lock_take(struct cmr_lock *lock)
 {
 	uint32_t free = 0;
@@ -52,6 +56,7 @@ static inline void cmr_lock_take(struct cmr_lock *lock)
 		cmr_lock_slow(lock);
 }
 
+/* Drops LOCK, which this thread holds. [hot] [nomalloc] */
 static inline void cmr_lock_drop(struct cmr_lock *lock)
 {
 	cmr_lock_forget(lock);

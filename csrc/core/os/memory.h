@@ -8,6 +8,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "os/lock.h"
+
 /* Maps BYTES (rounded up to pages), zeroed, readable and writable, private, MAP_NORESERVE.
  * NULL on refusal. errno is preserved. [nomalloc] */
 void *cmr_memory_map(size_t bytes);
@@ -34,10 +36,9 @@ void cmr_memory_set_gatekeeper(bool (*allow)(size_t bytes));
 /* Fixed-size objects cut from mappings; freed objects are reused, mappings never given back.
  * Zero-initialise with item size set: struct cmr_pool p = CMR_POOL(sizeof(struct thing)). */
 struct cmr_pool {
-	size_t item;       /* bytes, at least sizeof(void *); multiple of 16 */
-	void *free_list;   /* protected by lock */
-	char *bump, *end;  /* protected by lock */
-	_Atomic int lock;  /* leaf spinlock */
+	size_t item;      /* bytes, at least sizeof(void *); multiple of 16 */
+	void *free_list;  /* protected by the one lock of all pools, as the two below */
+	char *bump, *end; /* rest of the newest mapping */
 };
 #define CMR_POOL(bytes) { .item = ((bytes) + 15) & ~(size_t)15 }
 
@@ -46,6 +47,10 @@ void *cmr_pool_get(struct cmr_pool *pool);
 
 /* Returns an object of this pool. ITEM may be NULL. [nomalloc] */
 void cmr_pool_put(struct cmr_pool *pool, void *item);
+
+/* Hold all pools across a fork (CMR_RANK_LEAF: taken last, dropped first). */
+void cmr_pools_hold(void);
+void cmr_pools_release(void);
 
 /* Growing storage for variable-size copies (names, line tables). Protected by the owner's lock. */
 struct cmr_arena {

@@ -1,11 +1,17 @@
 /* One struct per thread, and the 16 bytes of initial-exec TLS that lead to it.
  *
  * TLS is two words because static TLS is scarce in a dlopened object; the rest lives in a block
- * from a pool. A pthread key (set NULL first, re-creatable) returns the block at thread exit; no
- * C++-style destructor is on the hot path. */
+ * from a pool. A pthread key returns the block at thread exit; no C++-style destructor is on the hot
+ * path.
+ *
+ * Thread exit: destructors of pthread keys run in rounds, and those of others may allocate. The
+ * block stays until our second round; then it leaves the list of threads, the guard is set for good
+ * and CMR_GUARD_GONE keeps another block from being made, since nobody would be left to unlink it
+ * and cmr_thread_quiesce would read the guard word of a thread that is no more. */
 #ifndef CMR_OS_THREAD_H
 #define CMR_OS_THREAD_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -19,6 +25,8 @@ enum cmr_plane_id { CMR_PLANE_OUTER = 0, CMR_PLANE_SYSTEM = 1, CMR_N_PLANES = 2 
 #define CMR_GUARD(plane) ((uintptr_t)1 << (plane))
 /* Both planes: set by everything of the tracker that is not itself an event. */
 #define CMR_GUARD_ALL (CMR_GUARD(CMR_PLANE_OUTER) | CMR_GUARD(CMR_PLANE_SYSTEM))
+/* This thread's block has been returned at its exit; no other is made. */
+#define CMR_GUARD_GONE ((uintptr_t)1 << 8)
 
 struct cmr_chain; /* stack/chain.h */
 
@@ -42,12 +50,19 @@ struct cmr_thread {
 	uint32_t ordinal;    /* order of first appearance, main thread of the import = 0 */
 	int32_t native_id;   /* gettid() */
 	uint32_t stock;      /* owner only; > 0: what it maps now is the interpreter's own stock */
-	struct cmr_thread *next, *previous; /* protected by the threads lock */
+	uint8_t exit_rounds; /* owner only; of key destructors that were run */
+
+	/* The rest is protected by the threads lock. */
+	struct cmr_thread *next, *previous;
+	const _Atomic uintptr_t *guard; /* of this thread's TLS */
+	uintptr_t stuck; /* guard bits of planes: a whole quiesce was too short for its event */
+	uint8_t waited;  /* bit per cmr_thread_quiesce that waits for this thread */
 };
 
-/* 16 bytes of static TLS. `guard` bit set: events of that plane pass through untracked. */
+/* 16 bytes of static TLS. `guard` bit set: events of that plane pass through untracked. Written by
+ * its owner only, read by cmr_thread_quiesce of others. */
 struct cmr_tls {
-	uintptr_t guard;
+	_Atomic uintptr_t guard;
 	struct cmr_thread *self;
 };
 extern _Thread_local struct cmr_tls cmr_tls
@@ -56,15 +71,35 @@ extern _Thread_local struct cmr_tls cmr_tls
 #endif
 	;
 
-/* This thread's struct, created on first use; NULL when memory is refused (a `threads` loss is
- * counted). Call with CMR_GUARD_ALL or the plane's guard set. [nomalloc] */
+/* Makes this thread's struct; NULL when memory is refused (a `threads` loss is counted), or when the
+ * thread is about to end (none is). Call with the plane's guard set. errno is preserved. The C
+ * library may allocate for the key, unseen by the hooks. */
 struct cmr_thread *cmr_thread_create(void);
 
+/* This thread's struct, made on first use; see cmr_thread_create. [hot] */
 static inline struct cmr_thread *cmr_thread_self(void)
 {
 	struct cmr_thread *self = cmr_tls.self;
 
 	return __builtin_expect(self != 0, 1) ? self : cmr_thread_create();
+}
+
+/* Sets guard BITS of this thread; returns the word before, for cmr_guard_restore. The fences keep
+ * signal handlers on this thread from seeing half of it. [hot] */
+static inline uintptr_t cmr_guard_raise(uintptr_t bits)
+{
+	uintptr_t before = atomic_load_explicit(&cmr_tls.guard, memory_order_relaxed);
+
+	atomic_store_explicit(&cmr_tls.guard, before | bits, memory_order_relaxed);
+	atomic_signal_fence(memory_order_seq_cst);
+	return before;
+}
+
+/* Release: who reads the word (cmr_thread_quiesce) then sees all that was done under the guard. */
+static inline void cmr_guard_restore(uintptr_t before)
+{
+	atomic_signal_fence(memory_order_seq_cst);
+	atomic_store_explicit(&cmr_tls.guard, before, memory_order_release);
 }
 
 /* A new stamp, larger than all before it; threads and regions are ordered by it. [any] */
@@ -76,18 +111,35 @@ void cmr_thread_born(uint64_t stamp);
 /* Calls VISIT for each known thread, under the threads lock. VISIT must not create threads. */
 void cmr_thread_each(void (*visit)(struct cmr_thread *, void *), void *data);
 
-/* Waits until no other thread that was inside a hook of PLANE when this was called is still inside
- * the same event (each hook event toggles); gives up after about 100 ms. True when quiet. The guard
- * words of other threads are read through their TLS pointers kept in cmr_thread. */
+/* Waits until each other thread that was inside an event of PLANE when this was called has been seen
+ * outside; gives up after about 100 ms. True when quiet.
+ *
+ * What that is worth: every event of PLANE on a thread that has a struct either is over, and what it
+ * wrote is visible here, or set its guard bit after the caller's earlier stores became visible to
+ * it. So close the gate or change the configuration first, and let events read it again after they
+ * have set their guard. How: see the head of thread.c.
+ *
+ * A thread that never comes out (cancelled or longjmp'ed inside a hook) costs the wait once; later
+ * calls say false at once while its guard stays set. At most 8 callers at a time; more get false. */
 bool cmr_thread_quiesce(enum cmr_plane_id plane);
 
-/* Called in the child of a fork, with locks reset: forgets all threads but the caller. */
+/* Test door: quiesce without membarrier(2), as on kernels that lack it. */
+void cmr_thread_without_membarrier(bool without);
+
+/* Hold the list of threads across a fork (CMR_RANK_THREADS). */
+void cmr_thread_hold(void);
+void cmr_thread_release(void);
+
+/* In the child of a fork, before any other call here: forgets all threads but the caller, calling
+ * cmr_thread_on_exit for each. Resets the lock, held or not. */
 void cmr_thread_after_fork(void);
 
-/* Makes the pthread key; called once from the session's set-up. */
-enum cmr_status cmr_thread_init(struct cmr_error *err);
+/* Makes the pthread key and the calling thread's struct; safe to repeat. Without it no thread gets
+ * a struct. CMR_SYSTEM: no key left, CMR_NO_MEMORY. */
+enum cmr_status cmr_thread_init(struct cmr_error *err) CMR_CHECKED;
 
-/* Called when a thread's struct is returned, so that upper layers free what hangs on it. */
+/* Called when a thread's struct is returned, so that upper layers free what hangs on it: by its own
+ * thread with CMR_GUARD_ALL set and no lock held, or in the child of a fork. May be NULL. */
 extern void (*cmr_thread_on_exit)(struct cmr_thread *);
 
 #endif
