@@ -30,32 +30,40 @@ _STRETCH = 0.25
 
 
 class Bench:
-    """Runs workers and keeps their seconds: program -> mode -> one number per round."""
+    """Runs workers and keeps what they say: program -> mode -> one number per round."""
 
     def __init__(self, environments: Environments) -> None:
         self.environments = environments
         self.seconds: dict[str, dict[str, list[float]]] = {}
+        self.grown: dict[str, dict[str, list[int]]] = {}
+        self.peaks: dict[str, int] = {}
 
     def run(self, programs: Sequence[str], modes: Sequence[str], rounds: int) -> None:
         """All rounds; a line on stderr for each program and round."""
         calls = {name: self._calls(name) for name in programs}
         for number in range(rounds):
             for name in programs:
-                kept = self.seconds.setdefault(name, {})
+                seconds = self.seconds.setdefault(name, {})
+                grown = self.grown.setdefault(name, {})
                 for mode in measure.rotated(list(modes), number):
-                    kept.setdefault(mode, []).append(self._worker(name, mode, calls[name]))
+                    said = self._worker(name, mode, calls[name])
+                    seconds.setdefault(mode, []).append(said["seconds"])
+                    grown.setdefault(mode, []).append(int(said["grown"]))
+                    if mode == "budgeted":
+                        self.peaks[name] = int(said["peak"])
                 print(f"bench: {name}, round {number + 1} of {rounds}", file=sys.stderr, flush=True)
 
     def _calls(self, program: str) -> int:
-        return max(1, round(_STRETCH / max(self._worker(program, "plain", 1), 1e-4)))
+        return max(1, round(_STRETCH / max(self._worker(program, "plain", 1)["seconds"], 1e-4)))
 
-    def _worker(self, program: str, mode: str, calls: int) -> float:
+    def _worker(self, program: str, mode: str, calls: int) -> dict[str, float]:
         python = self.environments.for_plugin(worker.PLUGIN.get(mode, "none"))
         command = [str(python), str(_WORKER), program, mode, str(calls), "3"]
         done = subprocess.run(command, text=True, stdout=subprocess.PIPE, check=False)
         if done.returncode:
             raise SystemExit(f"bench: {' '.join(command)} ended with {done.returncode}")
-        return float(json.loads(done.stdout)["seconds"])
+        said: dict[str, float] = json.loads(done.stdout)
+        return said
 
 
 def table(seconds: dict[str, dict[str, list[float]]], modes: Sequence[str]) -> str:
@@ -82,6 +90,22 @@ def table(seconds: dict[str, dict[str, list[float]]], modes: Sequence[str]) -> s
     return "\n".join(text)
 
 
+def memory_table(bench: Bench, modes: Sequence[str]) -> str:
+    """Own memory of each mode: resident growth above plain's, and as a share of the program's peak."""
+    text = ["Own memory, MiB (share of the program's peak in requested bytes)", ""]
+    text.append(
+        f"  {'program':<12}{'peak MiB':>9}" + "".join(f"  {mode:>15}" for mode in modes[1:])
+    )
+    for name, peak in bench.peaks.items():
+        plain = statistics.median(bench.grown[name]["plain"])
+        line = f"  {name:<12}{peak / 2**20:9.1f}"
+        for mode in modes[1:]:
+            own = max(statistics.median(bench.grown[name][mode]) - plain, 0)
+            line += f"  {f'{own / 2**20:.1f} ({own / peak:.0%})':>15}"
+        text.append(line)
+    return "\n".join(text)
+
+
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.run", description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
@@ -103,6 +127,9 @@ def main(argv: list[str] | None = None) -> int:
     bench = Bench(environments)
     bench.run(programs, modes, arguments.rounds)
     print(table(bench.seconds, modes))
+    if bench.peaks:
+        print()
+        print(memory_table(bench, modes))
     return 0
 
 

@@ -12,7 +12,13 @@ from pathlib import Path
 import pytest
 
 PROBE = Path(__file__).resolve().parents[2] / "bench" / "suites" / "probe"
-MODULES = ("numpy.lib.tests.test_arraysetops", "numpy.linalg.tests.test_linalg")
+MODULES = (
+    "numpy.lib.tests.test_arraysetops",
+    "numpy.lib.tests.test_index_tricks",
+    "numpy.lib.tests.test_recfunctions",
+    "numpy.lib.tests.test_twodim_base",
+    "numpy.ma.tests.test_extras",
+)
 MODES = {
     "memray": (("--memray",), {}),
     "limit": ((), {"MARKER": "limit_memory", "LIMIT": "100 GB"}),
