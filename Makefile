@@ -94,10 +94,10 @@ coverage-bar:
 fuzz: env-test install  ## the property tests with 5000 random programs each
 	@mkdir -p build/run
 	$(RUN_TESTS) --hypothesis-profile=fuzz $(PYTEST_ARGS) $(CURDIR)/tests/property
-bench: env  ## programs, fixed costs and public suites: plain, measured, with the peers; BENCH_ARGS=--quick
+bench: env  ## programs, fixed costs and public test suites: plain, measured and with peers; ratios
 	$(BIN)/python -m bench $(BENCH_ARGS)
 suites: env  ## public packages' test suites alone: outcomes and time ratios
-	$(BIN)/python -m bench.suites $(BENCH_ARGS)
+	$(BIN)/python -m bench $(BENCH_ARGS)
 
 .PHONY: docs
 docs: env-test  ## check that what the documents name and link to exists

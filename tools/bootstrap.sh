@@ -63,6 +63,7 @@ missing_packages() {
   has_headers || missing+=("$(debian_package dev)")
   [ "$level" != build ] || return 0
   command -v gcc >/dev/null || missing+=(gcc libc6-dev)
+  command -v g++ >/dev/null || missing+=(g++)
   command -v readelf >/dev/null || missing+=(binutils)
   [ "$level" != test ] || return 0
   command -v clang >/dev/null || missing+=(clang)
