@@ -57,7 +57,11 @@ class Paths:
 
     def _classify(self, filename: str) -> tuple[bool, bool, str]:
         if filename.startswith("<"):
-            return filename.startswith("<doctest"), filename.startswith("<frozen importlib"), filename
+            return (
+                filename.startswith("<doctest"),
+                filename.startswith("<frozen importlib"),
+                filename,
+            )
         path = os.path.normpath(os.path.join(self.root, filename))
         root = _folder(self.root)
         shown = path[len(root) :] if path.startswith(root) else path
@@ -176,7 +180,7 @@ def location_list(
         mark = "~" if line.estimated else ""
         text.append(
             f"    - {mark}{format_size(line.size)} allocated here: "
-            f"{share(line.size, total, line.estimated)}, {_plural(line.count, 'allocation')}"
+            f"{share(line.size, total, line.estimated)}, {plural(line.count, 'allocation')}"
             + (f", {line.stacks} stacks, the largest:" if line.stacks > 1 else "")
         )
         text += [f"        {entry}" for entry in stack_lines(line.largest.frames, paths, frames)]
@@ -195,10 +199,11 @@ def stack_lines(frames: Sequence[Frame], paths: Paths, at_least: int = 1) -> lis
     own = next((i for i, frame in enumerate(visible) if paths.is_own(frame.filename)), 0)
     shown = visible[: max(own + 1, at_least)]
     text = [f"{frame.function}:{paths.shown(frame.filename)}:{frame.lineno}" for frame in shown]
-    return text + ["..."] if len(shown) < len(visible) else text
+    return [*text, "..."] if len(shown) < len(visible) else text
 
 
-def _plural(count: int, noun: str) -> str:
+def plural(count: int, noun: str) -> str:
+    """'1 block', '2 blocks'."""
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 

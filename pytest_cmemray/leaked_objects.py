@@ -22,16 +22,18 @@ def describe(survivors: Sequence[Any], paths: explain.Paths, style: Style) -> Pr
     """The problem that these survivors are: (obj, frames) records; none is kept."""
     count = len(survivors)
     types = Counter(_type_name(type(one.obj)) for one in survivors)
-    stacks = Counter(tuple(one.frames) for one in survivors)
-    frames, of_largest = stacks.most_common(1)[0]
-    frame = explain.own_frame(frames, paths)
+    by_stack: dict[tuple[Any, ...], Counter[str]] = {}
+    for one in survivors:
+        by_stack.setdefault(tuple(one.frames), Counter())[_type_name(type(one.obj))] += 1
+    largest = max(by_stack, key=lambda frames: by_stack[frames].total())
+    frame = explain.own_frame(largest, paths)
     named = ", ".join(f"{number} {name}" for name, number in types.most_common(3))
     sentence = f"Test leaked {count} object{'s' if count > 1 else ''}: {named}"
     if len(types) > 3:
         sentence += f" and {len(types) - 3} more types"
-    sentence += f"; {of_largest} of them made in {explain.where(frame, paths)}"
+    sentence += f"; {by_stack[largest].total()} of them made in {explain.where(frame, paths)}"
     section = "\n".join(
-        [*_types(types, style), *_samples(survivors), *_stacks(survivors, stacks, paths, style)]
+        [*_types(types, style), *_samples(survivors), *_stacks(by_stack, paths, style)]
     )
     path = frame.filename if frame is not None else None
     return Problem(sentence, TRACKED_OBJECTS, section, path, frame.lineno if frame else 0)
@@ -52,7 +54,7 @@ def _types(types: Counter[str], style: Style) -> list[str]:
     for name, number in types.most_common(style.most):
         lines.append(f"    - {number} instance(s) of {name}")
     hidden = len(types) - len(lines) + 1
-    return lines + [f"    ... and {hidden} more types"] if hidden > 0 else lines
+    return [*lines, f"    ... and {hidden} more types"] if hidden > 0 else lines
 
 
 def _samples(survivors: Sequence[Any]) -> list[str]:
@@ -64,17 +66,14 @@ def _samples(survivors: Sequence[Any]) -> list[str]:
 
 
 def _stacks(
-    survivors: Sequence[Any],
-    stacks: Counter[tuple[Any, ...]],
-    paths: explain.Paths,
-    style: Style,
+    by_stack: dict[tuple[Any, ...], Counter[str]], paths: explain.Paths, style: Style
 ) -> list[str]:
     lines = ["Where they were made:"]
-    for frames, number in stacks.most_common(style.most):
-        of = Counter(_type_name(type(one.obj)) for one in survivors if tuple(one.frames) == frames)
-        name, _ = of.most_common(1)[0]
-        others = f" and {len(of) - 1} more types" if len(of) > 1 else ""
-        lines.append(f"    - {number} instance(s) of {name}{others} made here:")
+    largest = sorted(by_stack.items(), key=lambda pair: pair[1].total(), reverse=True)
+    for frames, types in largest[: style.most]:
+        [(name, _)] = types.most_common(1)
+        others = f" and {len(types) - 1} more types" if len(types) > 1 else ""
+        lines.append(f"    - {types.total()} instance(s) of {name}{others} made here:")
         shown = explain.stack_lines(frames, paths, max(style.stacks, 5))
         lines += [f"        {entry}" for entry in shown]
     return lines

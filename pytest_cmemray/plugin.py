@@ -84,8 +84,8 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
     """Put numbers and sections on the report; show our own errors without a traceback."""
     report = yield
     error = call.excinfo.value if call.excinfo is not None else None
+    path, line, _ = item.location
     if isinstance(error, markers.MarkerError):
-        path, line, _ = item.location
         tidy(report, call.excinfo, path, (line or 0) + 1)
         # A mistake in a marker is not what an xfail marker expects.
         report.outcome = "failed"
@@ -93,7 +93,8 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
     if call.when == "call":
         problems = getattr(error, "problems", None)
         if problems and report.failed and type(error).__name__ == "MemoryProblem":
-            tidy(report, call.excinfo, problems[0].path, problems[0].line)
+            place = problems[0].path, problems[0].line
+            tidy(report, call.excinfo, *(place if place[0] else (path, (line or 0) + 1)))
         session_of(item.config).complete(item, report)
     return report
 

@@ -133,8 +133,8 @@ def unjudged(plan_limit: int, numbers: verdict.Measured, paths: explain.Paths) -
 
 def _figures(numbers: verdict.Measured) -> str:
     text = [
-        f"Peak {format_size(numbers.peak)} in {numbers.peak_blocks} blocks; "
-        f"{numbers.count} allocations of {format_size(numbers.total)} in all. "
+        f"Peak {format_size(numbers.peak)} in {explain.plural(numbers.peak_blocks, 'block')}; "
+        f"{explain.plural(numbers.count, 'allocation')} of {format_size(numbers.total)} in all. "
         "Counted is the test itself, not its fixtures."
     ]
     if numbers.old_threads:

@@ -116,9 +116,7 @@ class Session:
         finally:
             run.release()
 
-    def _excuse(
-        self, outcome: Outcome, plan: Plan, run: Run, paths: Paths, ended: str
-    ) -> None:
+    def _excuse(self, outcome: Outcome, plan: Plan, run: Run, paths: Paths, ended: str) -> None:
         """Say, but do not enforce, what a test that ended by itself did with memory."""
         from pytest_cmemray import sections
 
@@ -257,12 +255,12 @@ def session_of(config: pytest.Config) -> Session:
     return config.stash[SESSION]
 
 
-def tidy(report: pytest.TestReport, excinfo: Any, path: str | None, line: int) -> None:
+def tidy(report: pytest.TestReport, excinfo: Any, path: str, line: int) -> None:
     """Show an exception of ours as its message alone, at a place in the user's code."""
-    longrepr = excinfo.getrepr(style="value")
-    crash = getattr(longrepr, "reprcrash", None)
-    if crash is not None:
-        crash.message = str(excinfo.value)
-        if path is not None:
-            crash.path, crash.lineno = path, line
-    report.longrepr = longrepr
+    # pytest has no public name for these; without a crash record neither the short summary nor
+    # a JUnit file would have the message.
+    from _pytest._code.code import ExceptionChainRepr, ReprFileLocation
+
+    text = excinfo.getrepr(style="value").reprtraceback
+    crash = ReprFileLocation(path, line, str(excinfo.value))
+    report.longrepr = ExceptionChainRepr([(text, crash, None)])
