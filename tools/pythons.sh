@@ -134,8 +134,9 @@ make_root() {
 build_free_threaded() {
   local root=$cache/trixie
   say "building 3.13t from Debian's source in $root (about 5 minutes)"
+  # shellcheck disable=SC2016  # expanded inside
   PYTHON='' enter "$root" bash -euc '
-    echo "deb-src '"$mirror"' forky main" >/etc/apt/sources.list.d/forky-source.list
+    echo "deb-src $1 forky main" >/etc/apt/sources.list.d/forky-source.list
     apt-get update -qq
     apt-get install -qq build-essential dpkg-dev xz-utils zlib1g-dev libssl-dev libffi-dev liblzma-dev libbz2-dev libsqlite3-dev >/dev/null
     rm -rf /usr/src/python3.13 && mkdir -p /usr/src/python3.13 && cd /usr/src/python3.13
@@ -144,7 +145,7 @@ build_free_threaded() {
     ./configure -q --disable-gil --prefix=/opt/python-3.13t >/dev/null
     make -s -j"$(nproc)" >/dev/null
     make -s install >/dev/null
-    rm -rf /usr/src/python3.13' >"$cache/3.13t.log" 2>&1 || fail "the build failed, see $cache/3.13t.log"
+    rm -rf /usr/src/python3.13' build "$mirror" >"$cache/3.13t.log" 2>&1 || fail "the build failed, see $cache/3.13t.log"
 }
 
 make_one() {

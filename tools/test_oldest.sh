@@ -15,5 +15,6 @@ env=$PWD/build/oldest
 mkdir -p build/run
 repo=$PWD
 cd build/run
+# shellcheck disable=SC2086  # a list of words
 CMEMRAY_TEST_INSTALLED=1 "$env/bin/python" -P -m pytest -c "$repo/pyproject.toml" --rootdir="$repo" \
   -p no:cacheprovider ${PYTEST_ARGS:-} "$repo/tests/plugin"
