@@ -1,0 +1,82 @@
+"""Records that measurements hand out: plain, immutable, comparable."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+
+class Frame(NamedTuple):
+    """One call in a stack: the function's plain name, its file as compiled, and the line."""
+
+    function: str
+    filename: str
+    lineno: int
+
+
+class Location(NamedTuple):
+    """A call stack and allocator, with what was allocated there and is held.
+
+    `size` is in bytes as they were asked for, `count` in blocks. `frames` begins with the innermost
+    call; it is empty for threads that run no Python code. When `estimated`, the location was
+    sampled: its size is its share of an exact total, its count is rounded likewise.
+    """
+
+    size: int
+    count: int
+    frames: tuple[Frame, ...]
+    allocator: str = "malloc"
+    estimated: bool = False
+
+
+class OldThread(NamedTuple):
+    """What a thread older than the measurement allocated in it: bytes and blocks, freed or not."""
+
+    name: str
+    native_id: int
+    size: int
+    count: int
+
+
+class LeakedObject(NamedTuple):
+    """An object that outlived its block, and the stack that made it, innermost call first."""
+
+    obj: Any
+    frames: tuple[Frame, ...]
+
+
+_RawFrame = tuple[str, str, int]
+
+
+class Frames:
+    """Makes Frame tuples of the core's, each only once."""
+
+    def __init__(self) -> None:
+        # The core shares equal tuples within a call, so their identity tells them apart. Each is
+        # kept, lest its address come back as another.
+        self._stacks: dict[int, tuple[tuple[_RawFrame, ...], tuple[Frame, ...]]] = {}
+        self._frames: dict[int, tuple[_RawFrame, Frame]] = {}
+
+    def stack(self, raw: tuple[_RawFrame, ...]) -> tuple[Frame, ...]:
+        """The frames of `raw`, innermost first."""
+        known = self._stacks.get(id(raw))
+        if known is None:
+            known = self._stacks[id(raw)] = (raw, tuple([self._frame(frame) for frame in raw]))
+        return known[1]
+
+    def _frame(self, raw: _RawFrame) -> Frame:
+        known = self._frames.get(id(raw))
+        if known is None:
+            known = self._frames[id(raw)] = (raw, Frame(*raw))
+        return known[1]
+
+
+def locations(
+    rows: Iterable[tuple[int, int, str, tuple[_RawFrame, ...], bool]],
+) -> list[Location]:
+    """Rows of the core as Locations, in their order."""
+    frames = Frames()
+    return [
+        Location(size, count, frames.stack(stack), allocator, estimated)
+        for size, count, allocator, stack, estimated in rows
+    ]
