@@ -23,7 +23,7 @@ class Location(NamedTuple):
     """
 
     size: int
-    count: int
+    count: int  # type: ignore[assignment]  # not the method of tuple
     frames: tuple[Frame, ...]
     allocator: str = "malloc"
     estimated: bool = False
@@ -35,7 +35,7 @@ class OldThread(NamedTuple):
     name: str
     native_id: int
     size: int
-    count: int
+    count: int  # type: ignore[assignment]  # not the method of tuple
 
 
 class LeakedObject(NamedTuple):

@@ -33,7 +33,7 @@ _running = 0
 _running_lock = _thread.allocate_lock()
 
 
-class measure:  # noqa: N801 - used like a function, as in `with measure() as m:`
+class measure:
     """Context manager that counts the memory its block asks for. All sizes are bytes.
 
     limit: fail (`LimitExceeded`) when the peak reaches this many bytes; a number, or a text such as

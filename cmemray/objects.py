@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from cmemray._core import ObjectTracer
 
 
-class track_objects:  # noqa: N801 - used like a function, as in `with track_objects() as t:`
+class track_objects:
     """Context manager that finds the objects created in its block which still live at its end.
 
     Works on CPython 3.13.3 and newer (not on free-threaded builds); RuntimeError elsewhere. One at a
