@@ -63,26 +63,19 @@ void cmr_on_alloc(enum cmr_plane_id id, uintptr_t address, size_t size, enum cmr
 		cmr_booking_add(plane, CMR_FOR_ALL, &block, thread);
 }
 
-/* Takes the entry of ADDRESS out of the table. */
-static bool take(struct cmr_plane *plane, uintptr_t address, struct cmr_block *out)
-{
-	uint64_t exact_tags = atomic_load_explicit(&plane->exact_tags, memory_order_acquire);
-
-	return cmr_blocks_take(&plane->blocks, address, exact_tags, out);
-}
-
 void cmr_on_free(enum cmr_plane_id id, uintptr_t address)
 {
 	struct cmr_plane *plane = &cmr_planes[id];
 	struct cmr_block block;
 
-	if (take(plane, address, &block))
+	if (cmr_blocks_take(&plane->blocks, address, &block))
 		cmr_booking_sub(plane, &block);
 }
 
 void cmr_on_resize_begin(enum cmr_plane_id id, uintptr_t address, struct cmr_taken *taken)
 {
-	taken->found = address != 0 && take(&cmr_planes[id], address, &taken->block);
+	taken->found = address != 0 &&
+		       cmr_blocks_take(&cmr_planes[id].blocks, address, &taken->block);
 }
 
 void cmr_on_resize_failed(enum cmr_plane_id id, uintptr_t address, const struct cmr_taken *taken)

@@ -93,7 +93,6 @@ struct cmr_plane {
 	/* Read on every event, written when a region starts or ends and when the period changes. */
 	_Atomic uint32_t config;     /* see above; never 0 */
 	enum cmr_plane_id id;
-	_Atomic uint64_t exact_tags; /* bit per tag: tags[t].exact */
 	struct cmr_blocks blocks;
 	struct cmr_tag tags[CMR_N_TAGS]; /* lock */
 

@@ -29,9 +29,6 @@ unsigned cmr_tags_find_locked(struct cmr_plane *plane, uint16_t regions, uint16_
 	*tag = (struct cmr_tag){ .regions = regions, .old = old, .exact = exact, .used = true };
 	if (old == 0 && (regions & (regions - 1)) == 0)
 		tag->only = plane->slots[__builtin_ctz(regions)];
-	if (exact)
-		atomic_fetch_or_explicit(&plane->exact_tags, (uint64_t)1 << empty,
-					 memory_order_release);
 	return empty;
 }
 
@@ -100,11 +97,8 @@ static void retire_locked(struct cmr_plane *plane, uint8_t map[CMR_N_TAGS])
 static void free_retired_locked(struct cmr_plane *plane, const uint8_t map[CMR_N_TAGS])
 {
 	for (unsigned t = 1; t < CMR_N_TAGS; t++) {
-		if (map[t] == t)
-			continue;
-		plane->tags[t] = (struct cmr_tag){ 0 };
-		atomic_fetch_and_explicit(&plane->exact_tags, ~((uint64_t)1 << t),
-					  memory_order_release);
+		if (map[t] != t)
+			plane->tags[t] = (struct cmr_tag){ 0 };
 	}
 }
 

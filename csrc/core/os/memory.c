@@ -108,17 +108,13 @@ void cmr_memory_small_pages(void *memory, size_t bytes)
 
 #define CHUNK ((size_t)64 * 1024)
 
-/* Of all pools: they are asked seldom, and a fork has one lock to hold. */
+/* Of all pools: they are asked seldom. The fences below keep each pool usable after any single store,
+ * since a fork may copy it there. */
 static struct cmr_lock pools_lock = CMR_LOCK(CMR_RANK_LEAF);
 
-void cmr_pools_hold(void)
+void cmr_pools_after_fork(void)
 {
-	cmr_lock_take(&pools_lock);
-}
-
-void cmr_pools_release(void)
-{
-	cmr_lock_drop(&pools_lock);
+	pools_lock = (struct cmr_lock)CMR_LOCK(CMR_RANK_LEAF);
 }
 
 static void *get_locked(struct cmr_pool *pool)
@@ -131,13 +127,16 @@ static void *get_locked(struct cmr_pool *pool)
 		memset(item, 0, pool->item);
 		return item;
 	}
-	if ((size_t)(pool->end - pool->bump) < pool->item) {
+	if (pool->bump == NULL || (size_t)(pool->end - pool->bump) < pool->item) {
 		char *memory = cmr_memory_map(chunk);
 
 		if (memory == NULL)
 			return NULL;
-		pool->bump = memory;
+		pool->bump = NULL;
+		atomic_signal_fence(memory_order_seq_cst);
 		pool->end = memory + chunk;
+		atomic_signal_fence(memory_order_seq_cst);
+		pool->bump = memory;
 	}
 	item = pool->bump;
 	pool->bump += pool->item;
@@ -160,6 +159,7 @@ void cmr_pool_put(struct cmr_pool *pool, void *item)
 		return;
 	cmr_lock_take(&pools_lock);
 	memcpy(item, &pool->free_list, sizeof pool->free_list);
+	atomic_signal_fence(memory_order_seq_cst);
 	pool->free_list = item;
 	cmr_lock_drop(&pools_lock);
 }

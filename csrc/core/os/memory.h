@@ -38,7 +38,7 @@ void cmr_memory_set_gatekeeper(bool (*allow)(size_t bytes));
 struct cmr_pool {
 	size_t item;      /* bytes, at least sizeof(void *); multiple of 16 */
 	void *free_list;  /* protected by the one lock of all pools, as the two below */
-	char *bump, *end; /* rest of the newest mapping */
+	char *bump, *end; /* rest of the newest mapping; bump NULL: none */
 };
 #define CMR_POOL(bytes) { .item = ((bytes) + 15) & ~(size_t)15 }
 
@@ -48,9 +48,9 @@ void *cmr_pool_get(struct cmr_pool *pool);
 /* Returns an object of this pool. ITEM may be NULL. [nomalloc] */
 void cmr_pool_put(struct cmr_pool *pool, void *item);
 
-/* Hold all pools across a fork (CMR_RANK_LEAF: taken last, dropped first). */
-void cmr_pools_hold(void);
-void cmr_pools_release(void);
+/* In the child of a fork: the lock is made anew. An object that another thread was in the middle of
+ * getting or returning is lost at most. */
+void cmr_pools_after_fork(void);
 
 /* Growing storage for variable-size copies (names, line tables). Protected by the owner's lock. */
 struct cmr_arena {

@@ -68,6 +68,7 @@ static void link_thread(struct cmr_thread *thread)
 	thread->next = threads;
 	if (threads != NULL)
 		threads->previous = thread;
+	atomic_signal_fence(memory_order_release); /* see cmr_thread_after_fork */
 	threads = thread;
 	cmr_lock_drop(&threads_lock);
 }
@@ -180,6 +181,13 @@ enum cmr_status cmr_thread_init(struct cmr_error *err)
 	return status;
 }
 
+/* Whether THREAD, which is still in the list, has one of the guard BITS set. */
+static bool inside(const struct cmr_thread *thread, uintptr_t bits)
+{
+	/* Pairs with the release store of cmr_guard_restore. */
+	return (atomic_load_explicit(thread->guard, memory_order_acquire) & bits) != 0;
+}
+
 /* --- all threads --------------------------------------------------------------------------- */
 
 void cmr_thread_each(void (*visit)(struct cmr_thread *, void *), void *data)
@@ -190,25 +198,18 @@ void cmr_thread_each(void (*visit)(struct cmr_thread *, void *), void *data)
 	cmr_lock_drop(&threads_lock);
 }
 
-void cmr_thread_hold(void)
-{
-	cmr_lock_take(&threads_lock);
-}
-
-void cmr_thread_release(void)
-{
-	cmr_lock_drop(&threads_lock);
-}
-
 void cmr_thread_after_fork(void)
 {
 	struct cmr_thread *self = cmr_tls.self, *next;
 
 	threads_lock = (struct cmr_lock)CMR_LOCK(CMR_RANK_THREADS);
+	cmr_pools_after_fork();
 	quiescing = 0;
+	/* The list is whole in this direction at any moment, and the memory of the other threads'
+	 * TLS still there: a fork copies everything. */
 	for (struct cmr_thread *t = threads; t != NULL; t = next) {
 		next = t->next;
-		if (t != self)
+		if (t != self && !inside(t, CMR_GUARD_ALL))
 			give_back(t);
 	}
 	threads = self;
@@ -265,12 +266,6 @@ static void barrier_everywhere(void)
 	if (!membarrier_everywhere())
 		protect_everywhere();
 	errno = saved;
-}
-
-static bool inside(const struct cmr_thread *thread, uintptr_t bit)
-{
-	/* Pairs with the release stores of cmr_guard_restore and cmr_gate_leave. */
-	return (atomic_load_explicit(thread->guard, memory_order_acquire) & bit) != 0;
 }
 
 /* First look: marks with MARK the threads to wait for. False: one of them is stuck. */

@@ -25,8 +25,10 @@ enum cmr_plane_id { CMR_PLANE_OUTER = 0, CMR_PLANE_SYSTEM = 1, CMR_N_PLANES = 2 
 #define CMR_GUARD(plane) ((uintptr_t)1 << (plane))
 /* Both planes: set by everything of the tracker that is not itself an event. */
 #define CMR_GUARD_ALL (CMR_GUARD(CMR_PLANE_OUTER) | CMR_GUARD(CMR_PLANE_SYSTEM))
-/* This thread's block has been returned at its exit; no other is made. */
-#define CMR_GUARD_GONE ((uintptr_t)1 << 8)
+/* Other bits of the guard word: 8 and 9 are those of a forking thread (session/fork.c), 16 asks for a
+ * look at new objects (hook/hooks.h), and this one says that the thread's block has been returned at
+ * its exit: no other is made. */
+#define CMR_GUARD_GONE ((uintptr_t)1 << 24)
 
 struct cmr_chain; /* stack/chain.h */
 
@@ -126,12 +128,9 @@ bool cmr_thread_quiesce(enum cmr_plane_id plane);
 /* Test door: quiesce without membarrier(2), as on kernels that lack it. */
 void cmr_thread_without_membarrier(bool without);
 
-/* Hold the list of threads across a fork (CMR_RANK_THREADS). */
-void cmr_thread_hold(void);
-void cmr_thread_release(void);
-
-/* In the child of a fork, before any other call here: forgets all threads but the caller, calling
- * cmr_thread_on_exit for each. Resets the lock, held or not. */
+/* In the child of a fork, before any other call here: makes the lock anew and forgets all threads but
+ * the caller. Their structs are returned, except those of threads that were inside an event: what
+ * hangs on these may be half made and is left alone. */
 void cmr_thread_after_fork(void);
 
 /* Makes the pthread key and the calling thread's struct; safe to repeat. Without it no thread gets

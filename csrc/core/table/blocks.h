@@ -36,7 +36,10 @@
 #define CMR_LEAF_GRANULES ((size_t)1 << (CMR_LEAF_LOG2 - CMR_GRANULE_LOG2))
 #define CMR_ADDRESS_LOG2 47
 #define CMR_N_LEAVES ((size_t)1 << (CMR_ADDRESS_LOG2 - CMR_LEAF_LOG2))
-#define CMR_IN_HASH 511u
+#define CMR_TAG_SHIFT 10
+#define CMR_HAS_LOCATION 0x200u
+#define CMR_SIZE_MASK 0x1ffu
+#define CMR_IN_HASH 511u /* in place of the size */
 #define CMR_SMALL_MAX 510u
 
 #define CMR_N_SHARDS 64u
@@ -51,15 +54,17 @@ struct cmr_block {
 	bool exact;        /* located, weight == size: every block of this tag has one */
 };
 
-struct cmr_shard; /* open addressing, 64-byte lock line, backward-shift deletion */
+struct cmr_shard;
 
 struct cmr_blocks {
 	_Atomic(_Atomic uint16_t *) *leaves;    /* CMR_N_LEAVES, sparse; published by CAS */
 	_Atomic(_Atomic uint32_t *) *locations; /* parallel leaves, made on first exact block */
-	struct cmr_shard *shards;               /* CMR_N_SHARDS */
+	_Atomic uint32_t *made;                 /* 1 + numbers of leaves, in order of making */
+	_Atomic uint32_t n_made;
+	struct cmr_shard *shards; /* CMR_N_SHARDS; table/shards.h */
 };
 
-/* Reserves the directories. Safe to call again. */
+/* Reserves the directories. BLOCKS is zero-initialised. Safe to call again. */
 enum cmr_status cmr_blocks_init(struct cmr_blocks *blocks, struct cmr_error *err) CMR_CHECKED;
 
 /* Unmaps all of it. Only when no hook can be in flight (tests). */
@@ -73,13 +78,13 @@ void cmr_blocks_reset(struct cmr_blocks *blocks);
  * (the caller counts the loss). Replaces an older entry at the address. [hot] [nomalloc] */
 bool cmr_blocks_put(struct cmr_blocks *blocks, uintptr_t address, const struct cmr_block *block);
 
-/* Removes the entry of ADDRESS and copies it to OUT; false when there is none. EXACT_TAGS has bit t
- * set when blocks of tag t keep their location in the parallel map. [hot] [nomalloc] */
-bool cmr_blocks_take(struct cmr_blocks *blocks, uintptr_t address, uint64_t exact_tags,
-		     struct cmr_block *out);
+/* Removes the entry of ADDRESS and copies it to OUT; false when there is none. [hot] [nomalloc] */
+bool cmr_blocks_take(struct cmr_blocks *blocks, uintptr_t address, struct cmr_block *out);
 
 /* Replaces tag FROM by tag MAP[FROM] in all entries (MAP[t] == 0 drops the entry), by compare and
- * swap, so that frees and stores of tags that map to themselves may go on meanwhile. */
+ * swap, so that frees and stores of tags that map to themselves may go on meanwhile. MAP[MAP[t]] is
+ * MAP[t]. A thread may still hold an entry that it took out before: quiesce before a tag that is gone
+ * gets a new meaning. Reads every page of the leaves: about 1 ms for each. */
 void cmr_blocks_retag(struct cmr_blocks *blocks, const uint8_t map[CMR_N_TAGS]);
 
 /* In the child of a fork, where another thread may have been changing it: shard locks are made anew,
@@ -117,7 +122,8 @@ static inline bool cmr_blocks_put_small(const struct cmr_blocks *blocks, uintptr
 	granule = cmr_blocks_granule(blocks, address);
 	if (__builtin_expect(granule == 0, 0))
 		return false;
-	atomic_store_explicit(granule, (uint16_t)(tag << 10 | size), memory_order_relaxed);
+	atomic_store_explicit(granule, (uint16_t)(tag << CMR_TAG_SHIFT | size),
+			      memory_order_relaxed);
 	return true;
 }
 
@@ -134,11 +140,13 @@ static inline unsigned cmr_blocks_take_small(const struct cmr_blocks *blocks, ui
 	entry = atomic_load_explicit(granule, memory_order_relaxed);
 	if (entry == 0)
 		return 0;
-	if (__builtin_expect((entry & 0x200) != 0 || (entry & 0x1ff) == CMR_IN_HASH, 0))
+	if (__builtin_expect((entry & CMR_HAS_LOCATION) != 0 ||
+				     (entry & CMR_SIZE_MASK) == CMR_IN_HASH,
+			     0))
 		return CMR_N_TAGS;
 	atomic_store_explicit(granule, 0, memory_order_relaxed);
-	*size = entry & 0x1ff;
-	return entry >> 10;
+	*size = entry & CMR_SIZE_MASK;
+	return entry >> CMR_TAG_SHIFT;
 }
 
 #endif
