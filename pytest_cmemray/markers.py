@@ -16,8 +16,6 @@ import pytest
 from pytest_cmemray.options import THREADS, Settings
 
 _ATTRIBUTIONS = ("exact", "budgeted")
-#: The first CPython whose reference tracer tells object creation and destruction.
-OBJECTS_OLDEST = (3, 13, 3)
 
 
 class MarkerError(Exception):
@@ -104,14 +102,15 @@ def limit_leaks(
 def limit_leaked_objects(
     *, filter_fn: Callable[[Any], bool] | None = None
 ) -> Callable[[Settings], LimitObjects]:
-    """fail the test when Python objects that it made survive it (CPython 3.13.3 and newer)."""
+    """fail the test when Python objects made by it survive it (CPython 3.13.3 and newer)."""
     _filter(filter_fn)
-    if sys.version_info < OBJECTS_OLDEST:
-        needed, running = (".".join(map(str, v[:3])) for v in (OBJECTS_OLDEST, sys.version_info))
-        raise ValueError(
-            f"it needs CPython {needed} or newer, this is {running}; skip the test there, or use "
-            "limit_leaks"
-        )
+    import cmemray
+
+    try:
+        cmemray.track_objects()
+    except RuntimeError as error:
+        running = ".".join(map(str, sys.version_info[:3]))
+        raise ValueError(f"{error}; this is {running}. limit_leaks works here") from None
     return lambda settings: LimitObjects(filter_fn)
 
 

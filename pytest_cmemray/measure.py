@@ -6,6 +6,7 @@ Imported when the first test is measured: it loads the compiled core.
 from __future__ import annotations
 
 import gc
+import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -53,6 +54,7 @@ class Run:
         self._plan = plan
         self._settings = settings
         self._seed = nodeid
+        self._pid = os.getpid()
         self._tracer = cmemray.track_objects() if plan.objects else None
         self._survivors: list[Any] = []
         self._leaks = self._leak_region()
@@ -63,11 +65,16 @@ class Run:
         """What was measured for the peak."""
         return self._peak
 
+    @property
+    def in_child(self) -> bool:
+        """True in a child process that a measured test forked, and which runs on here."""
+        return os.getpid() != self._pid
+
     def start(self, root: FrameType) -> None:
         """Begin; `root` is a frame that outlives the measurement: stacks end above it."""
         if self._tracer is not None:
             _collect()
-            self._tracer.start(root=root)
+            self._tracer.start(root)
         for region in self._regions():
             region.root = root
             region.start()
@@ -98,7 +105,7 @@ class Run:
             del survivors
         return problems
 
-    def excuse(self, outcome: str, paths: explain.Paths) -> list[sections.Problem]:
+    def excuse(self, paths: explain.Paths) -> list[sections.Problem]:
         """What is wrong with the peak of a test that failed or skipped by itself; not enforced."""
         finding = verdict.judge_memory(self._plan, self._peak, None)
         if finding is None:

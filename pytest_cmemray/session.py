@@ -91,7 +91,7 @@ class Session:
     ) -> list[Problem]:
         """Stop; the problems to fail with, none for a test that `failure` ended."""
         run.stop()
-        if isinstance(failure, (KeyboardInterrupt, pytest.exit.Exception)):
+        if run.in_child or isinstance(failure, (KeyboardInterrupt, pytest.exit.Exception)):
             run.release()
             return []
         from pytest_cmemray.measure import Outcome
@@ -120,7 +120,7 @@ class Session:
         """Say, but do not enforce, what a test that ended by itself did with memory."""
         from pytest_cmemray import sections
 
-        problems = run.excuse(ended, paths)
+        problems = run.excuse(paths)
         if ended == "skipped":
             said = [f"skipped, so not enforced: {problem.sentence}" for problem in problems]
             outcome.data.setdefault("notes", []).extend(said)

@@ -9,7 +9,9 @@ from __future__ import annotations
 from typing import Any, TypedDict
 
 ATTRIBUTE = "cmemray"
-_LONGEST = 240
+#: Characters of a note, and of a place in the code.
+_LONGEST_NOTE = 240
+_LONGEST_SITE = 140
 _MOST_NOTES = 4
 MOST_SITES = 5
 
@@ -34,9 +36,10 @@ class Data(TypedDict, total=False):
 def attach(report: Any, data: Data) -> None:
     """Put `data` on a report, texts cut to what is sensible to send for every test."""
     if "sites" in data:
-        data["sites"] = [(_cut(s), size, est) for s, size, est in data["sites"][:MOST_SITES]]
+        sites = data["sites"][:MOST_SITES]
+        data["sites"] = [(_cut(site, _LONGEST_SITE), size, est) for site, size, est in sites]
     if "notes" in data:
-        data["notes"] = [_cut(note) for note in data["notes"][:_MOST_NOTES]]
+        data["notes"] = [_cut(note, _LONGEST_NOTE) for note in data["notes"][:_MOST_NOTES]]
     setattr(report, ATTRIBUTE, data)
 
 
@@ -51,9 +54,9 @@ def drop(report: Any) -> None:
         delattr(report, ATTRIBUTE)
 
 
-def _cut(text: str) -> str:
-    if len(text) <= _LONGEST:
+def _cut(text: str, longest: int) -> str:
+    if len(text) <= longest:
         return text
-    # The end of a location is its line number.
-    half = (_LONGEST - 3) // 2
+    # The end of a place is its line number.
+    half = (longest - 3) // 2
     return f"{text[:half]}...{text[-half:]}"

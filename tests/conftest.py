@@ -1,11 +1,15 @@
-"""Guards the suite against testing the source tree instead of what users install."""
+"""What all tests share: the guard against testing the source tree, and small pytest projects."""
 
 import importlib.util
 import os
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Callable
 from pathlib import Path
 
 import hypothesis
 import pytest
+
+pytest_plugins = ["pytester"]
 
 # A machine's load must not decide whether a property holds.
 hypothesis.settings.register_profile("default", deadline=None, print_blob=True)
@@ -23,3 +27,78 @@ def pytest_configure() -> None:
         return
     if origin is None or "site-packages" not in origin.parts:
         raise pytest.UsageError(f"cmemray would be imported from {origin}, not from a wheel")
+
+
+#: Lines that every small project may start with.
+ALLOCATE = "import pytest\n\n_kept = []\n\n"
+
+
+class Project:
+    """A folder with tests, and pytest runs in it."""
+
+    def __init__(self, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.path: Path = pytester.path
+        self.monkeypatch = monkeypatch
+        self._pytester = pytester
+        # Only the plugins that a test asks for; whatever else is installed is left out.
+        monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
+        for name in ("CI", "BUILD_NUMBER", "GITHUB_ACTIONS", "PYTEST_ADDOPTS", "COLUMNS"):
+            monkeypatch.delenv(name, raising=False)
+        pytester.makeini("[pytest]\n")
+
+    def write(self, name: str, text: str) -> Path:
+        """Write a file; a test file's usual beginning is put before its text."""
+        path = self.path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(ALLOCATE + text if name.startswith("test_") else text)
+        return path
+
+    def ini(self, *lines: str) -> None:
+        """Write pytest.ini."""
+        self.write("pytest.ini", "\n".join(["[pytest]", *lines, ""]))
+
+    def run(
+        self, *args: str, plugins: tuple[str, ...] = (), plugin: str = "pytest_cmemray.plugin"
+    ) -> pytest.RunResult:
+        """Run pytest with `args`; `plugins` are loaded besides ours."""
+        loaded = [f"-p{name}" for name in (plugin, *plugins) if name]
+        return self._pytester.runpytest_subprocess(*loaded, *args, timeout=120)
+
+    def run_tests(self, text: str, *args: str, **options: tuple[str, ...]) -> pytest.RunResult:
+        """Write test_it.py and run it."""
+        self.write("test_it.py", text)
+        return self.run(*args, **options)
+
+    def junit(self, *args: str) -> dict[str, ElementTree.Element]:
+        """Run with a JUnit file; its test cases by name."""
+        self.run("--junitxml=junit.xml", *args)
+        tree = ElementTree.parse(self.path / "junit.xml")
+        return {case.get("name", ""): case for case in tree.iter("testcase")}
+
+    @staticmethod
+    def outcomes(result: pytest.RunResult) -> dict[str, str]:
+        """Outcome of each test by its name, from the lines of a run with -rA."""
+        words = ("PASSED", "FAILED", "MEMORY PROBLEMS", "SKIPPED", "XFAIL", "XPASS", "ERROR")
+        found = {}
+        for line in result.outlines:
+            for word in words:
+                if line.startswith(word + " ") and "::" in line:
+                    found[line.partition("::")[2].partition(" - ")[0].strip()] = word
+        return found
+
+
+@pytest.fixture
+def project(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Project:
+    return Project(pytester, monkeypatch)
+
+
+@pytest.fixture
+def need() -> Callable[[str], str]:
+    """Skip where another plugin is not installed, as with the oldest pytest; else its module."""
+
+    def check(module: str) -> str:
+        if importlib.util.find_spec(module.partition(".")[0]) is None:
+            pytest.skip(f"{module} is not installed here")
+        return module
+
+    return check
