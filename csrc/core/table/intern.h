@@ -1,9 +1,11 @@
 /* Append-only set of 16-byte keys: key -> small number, number -> key.
  *
- * Numbers start at 1 and are dense; 0 means "none". Lookup of a known key takes no lock (the slot
- * is published with release order after its key); insertion takes the lock. Storage is one array
- * of keys and one of hash slots, in reserved mappings that become resident as they fill; the slot
- * array doubles by rehash under the lock, and readers retry on the new one. */
+ * Numbers start at 1 and are dense; 0 means "none". Lookup of a known key takes no lock: the slot is
+ * published with release order after its key. Insertion takes the lock, and looks again.
+ *
+ *   slots ── mask ── { hash (32) | number (32) } ...    0: free; doubled by rehash under the lock
+ *     └── older ── older ...                            kept for readers that are still in there
+ *   chunks ── keys 0..65535 ── keys 65536..131071 ...   mapped as they are needed, never moved */
 #ifndef CMR_TABLE_INTERN_H
 #define CMR_TABLE_INTERN_H
 
@@ -17,18 +19,32 @@ struct cmr_key {
 	uint64_t a, b;
 };
 
+#define CMR_INTERN_CHUNK_LOG2 16
+#define CMR_INTERN_CHUNK ((uint32_t)1 << CMR_INTERN_CHUNK_LOG2)
+
+struct cmr_intern_slots;
+
 struct cmr_intern {
-	struct cmr_lock lock;                /* CMR_RANK_INTERN; insertion and growth */
+	struct cmr_lock lock; /* CMR_RANK_INTERN; insertion and growth */
 	_Atomic(struct cmr_intern_slots *) slots;
-	struct cmr_key *keys;                /* reserved address space; index = number */
-	_Atomic uint32_t n_keys;             /* numbers 1..n_keys are valid */
-	uint32_t capacity;                   /* most numbers there may be */
+	struct cmr_key **chunks; /* of CMR_INTERN_CHUNK keys; written under lock, before the number */
+	_Atomic uint32_t n_keys; /* numbers 1..n_keys are valid */
+	uint32_t capacity;       /* most numbers there may be */
 };
 
-/* Reserves room for CAPACITY keys (16 bytes each, sparse). */
+/* Makes an empty set of at most CAPACITY keys (below 2^32 - 65536); takes address space as it
+ * grows. SET is zero-initialised or was finished. */
 enum cmr_status cmr_intern_init(struct cmr_intern *set, uint32_t capacity,
 				struct cmr_error *err) CMR_CHECKED;
+
+/* Unmaps all. SET may be zero, or have failed to be made. */
 void cmr_intern_fini(struct cmr_intern *set);
+
+/* How many numbers there are: 1..n. */
+static inline uint32_t cmr_intern_count(const struct cmr_intern *set)
+{
+	return atomic_load_explicit(&set->n_keys, memory_order_acquire);
+}
 
 /* Number of KEY, new or known; 0 when memory was refused or the set is full. [hot] [nomalloc] */
 uint32_t cmr_intern_add(struct cmr_intern *set, struct cmr_key key);
@@ -36,11 +52,11 @@ uint32_t cmr_intern_add(struct cmr_intern *set, struct cmr_key key);
 /* Key of a number that cmr_intern_add returned. */
 static inline struct cmr_key cmr_intern_key(const struct cmr_intern *set, uint32_t number)
 {
-	return set->keys[number];
+	return set->chunks[number >> CMR_INTERN_CHUNK_LOG2][number & (CMR_INTERN_CHUNK - 1)];
 }
 
-/* In the child of a fork: the lock is made anew. An insertion that another thread was in the middle of
- * wastes a number at most. */
+/* In the child of a fork: the lock is made anew. What another thread was in the middle of wastes a
+ * number or a mapping at most. */
 void cmr_intern_after_fork(struct cmr_intern *set);
 
 /* Forgets all and gives the pages back. No reader or writer may be in flight. */

@@ -44,7 +44,7 @@ struct cmr_range_cut {
 	int blocks;             /* change of the number of mappings: -1 gone, 0 trimmed, +1 split */
 };
 
-/* Called with the ranges lock held; may take the ledger lock. */
+/* Called with the ranges lock held; may take the ledger lock, must not touch the ranges. */
 typedef void (*cmr_range_visit)(void *data, const struct cmr_range_cut *cut);
 
 void cmr_ranges_init(struct cmr_ranges *ranges);
@@ -58,7 +58,8 @@ void cmr_ranges_fini(struct cmr_ranges *ranges);
 bool cmr_ranges_cut_locked(struct cmr_ranges *ranges, uintptr_t start, uintptr_t end,
 			   cmr_range_visit visit, void *data) CMR_CHECKED;
 
-/* Adds an interval; the caller has cut what it overlaps. False on memory refusal. */
+/* Adds an interval; the caller has cut what it overlaps. An empty one is no interval: nothing is
+ * done. False on memory refusal. */
 bool cmr_ranges_add_locked(struct cmr_ranges *ranges, const struct cmr_range *range) CMR_CHECKED;
 
 /* First interval that ends after ADDRESS, or NULL. Valid until the next change. */
@@ -67,7 +68,7 @@ const struct cmr_range *cmr_ranges_find_locked(const struct cmr_ranges *ranges, 
 /* Forgets all. */
 void cmr_ranges_reset(struct cmr_ranges *ranges);
 
-/* As cmr_blocks_retag. */
+/* As cmr_blocks_retag; intervals of tag 0 stay. */
 void cmr_ranges_retag(struct cmr_ranges *ranges, const uint8_t map[64]);
 
 #endif

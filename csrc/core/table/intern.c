@@ -1,0 +1,209 @@
+#include "table/intern.h"
+
+#include <errno.h>
+#include <stddef.h>
+#include <string.h>
+
+#include "os/memory.h"
+#include "os/random.h"
+
+#define FIRST_SLOTS 512u
+#define CHUNK_BYTES (CMR_INTERN_CHUNK * sizeof(struct cmr_key))
+
+struct cmr_intern_slots {
+	struct cmr_intern_slots *older;
+	uint32_t mask; /* number of slots - 1 */
+	_Atomic uint64_t slot[];
+};
+
+static size_t slots_bytes(uint32_t n_slots)
+{
+	return sizeof(struct cmr_intern_slots) + (size_t)n_slots * sizeof(uint64_t);
+}
+
+static struct cmr_intern_slots *map_slots(uint32_t n_slots)
+{
+	struct cmr_intern_slots *slots = cmr_memory_map(slots_bytes(n_slots));
+
+	if (slots != NULL)
+		slots->mask = n_slots - 1;
+	return slots;
+}
+
+static size_t directory_bytes(const struct cmr_intern *set)
+{
+	return ((size_t)(set->capacity >> CMR_INTERN_CHUNK_LOG2) + 1) * sizeof *set->chunks;
+}
+
+enum cmr_status cmr_intern_init(struct cmr_intern *set, uint32_t capacity, struct cmr_error *err)
+{
+	*set = (struct cmr_intern){ .lock = CMR_LOCK(CMR_RANK_INTERN), .capacity = capacity };
+	set->chunks = cmr_memory_map(directory_bytes(set));
+	atomic_store(&set->slots, map_slots(FIRST_SLOTS));
+	if (set->chunks == NULL || atomic_load(&set->slots) == NULL) {
+		cmr_intern_fini(set);
+		return cmr_fail(err, CMR_NO_MEMORY, ENOMEM, "no memory for a set of keys");
+	}
+	return CMR_OK;
+}
+
+static void free_slots(struct cmr_intern_slots *slots)
+{
+	while (slots != NULL) {
+		struct cmr_intern_slots *older = slots->older;
+
+		cmr_memory_unmap(slots, slots_bytes(slots->mask + 1));
+		slots = older;
+	}
+}
+
+/* Unmaps the chunks from FIRST on. */
+static void free_chunks(struct cmr_intern *set, size_t first)
+{
+	size_t n_chunks = directory_bytes(set) / sizeof *set->chunks;
+
+	for (size_t c = first; c < n_chunks && set->chunks[c] != NULL; c++) {
+		cmr_memory_unmap(set->chunks[c], CHUNK_BYTES);
+		set->chunks[c] = NULL;
+	}
+}
+
+void cmr_intern_fini(struct cmr_intern *set)
+{
+	free_slots(atomic_load(&set->slots));
+	if (set->chunks != NULL) {
+		free_chunks(set, 0);
+		cmr_memory_unmap(set->chunks, directory_bytes(set));
+	}
+	*set = (struct cmr_intern){ 0 };
+}
+
+void cmr_intern_reset(struct cmr_intern *set)
+{
+	struct cmr_intern_slots *slots = atomic_load(&set->slots), *first = slots;
+
+	while (first->older != NULL)
+		first = first->older;
+	for (; slots != first; slots = atomic_load(&set->slots)) {
+		atomic_store(&set->slots, slots->older);
+		cmr_memory_unmap(slots, slots_bytes(slots->mask + 1));
+	}
+	for (uint32_t i = 0; i <= first->mask; i++)
+		atomic_store_explicit(&first->slot[i], 0, memory_order_relaxed);
+	free_chunks(set, 1);
+	if (set->chunks[0] != NULL)
+		cmr_memory_discard(set->chunks[0], CHUNK_BYTES);
+	atomic_store(&set->n_keys, 0);
+}
+
+void cmr_intern_after_fork(struct cmr_intern *set)
+{
+	set->lock = (struct cmr_lock)CMR_LOCK(CMR_RANK_INTERN);
+}
+
+static uint64_t hash_of(struct cmr_key key)
+{
+	return cmr_mix(key.a + cmr_mix(key.b + 0x9e3779b97f4a7c15u));
+}
+
+/* Number of KEY in SLOTS, or 0. There is always a free slot to end at. */
+static uint32_t find(const struct cmr_intern *set, const struct cmr_intern_slots *slots,
+		     struct cmr_key key, uint64_t hash)
+{
+	for (uint32_t i = (uint32_t)hash & slots->mask;; i = (i + 1) & slots->mask) {
+		/* Pairs with the release store of add_locked. */
+		uint64_t slot = atomic_load_explicit(&slots->slot[i], memory_order_acquire);
+		struct cmr_key known;
+
+		if (slot == 0)
+			return 0;
+		if ((slot ^ hash) >> 32 != 0)
+			continue;
+		known = cmr_intern_key(set, (uint32_t)slot);
+		if (known.a == key.a && known.b == key.b)
+			return (uint32_t)slot;
+	}
+}
+
+/* The free slot for a key of HASH that is not in SLOTS. Only for slots that nobody else changes. */
+static uint32_t find_free(const struct cmr_intern_slots *slots, uint64_t hash)
+{
+	uint32_t i = (uint32_t)hash & slots->mask;
+
+	while (atomic_load_explicit(&slots->slot[i], memory_order_relaxed) != 0)
+		i = (i + 1) & slots->mask;
+	return i;
+}
+
+/* Doubles the slots. The old ones stay for those who read them now: what they miss there they find
+ * under the lock. */
+static bool grow_locked(struct cmr_intern *set)
+{
+	struct cmr_intern_slots *old = atomic_load_explicit(&set->slots, memory_order_relaxed);
+	struct cmr_intern_slots *slots = map_slots((old->mask + 1) * 2);
+
+	if (slots == NULL)
+		return false;
+	slots->older = old;
+	for (uint32_t i = 0; i <= old->mask; i++) {
+		uint64_t slot = atomic_load_explicit(&old->slot[i], memory_order_relaxed);
+		uint32_t free;
+
+		if (slot == 0)
+			continue;
+		free = find_free(slots, hash_of(cmr_intern_key(set, (uint32_t)slot)));
+		atomic_store_explicit(&slots->slot[free], slot, memory_order_relaxed);
+	}
+	/* Pairs with the acquire load of cmr_intern_add. */
+	atomic_store_explicit(&set->slots, slots, memory_order_release);
+	return true;
+}
+
+/* Makes room for key NUMBER. When growing is refused, goes on up to a load of 7/8. */
+static bool reserve_locked(struct cmr_intern *set, uint32_t number)
+{
+	const struct cmr_intern_slots *slots =
+		atomic_load_explicit(&set->slots, memory_order_relaxed);
+	struct cmr_key **chunk = &set->chunks[number >> CMR_INTERN_CHUNK_LOG2];
+
+	if (*chunk == NULL)
+		*chunk = cmr_memory_map(CHUNK_BYTES);
+	if (*chunk == NULL)
+		return false;
+	if (number <= slots->mask / 2)
+		return true;
+	return grow_locked(set) || number <= slots->mask / 8 * 7;
+}
+
+static uint32_t add_locked(struct cmr_intern *set, struct cmr_key key, uint64_t hash)
+{
+	uint32_t number = atomic_load_explicit(&set->n_keys, memory_order_relaxed) + 1;
+	struct cmr_intern_slots *slots;
+
+	if (number > set->capacity || !reserve_locked(set, number))
+		return 0;
+	slots = atomic_load_explicit(&set->slots, memory_order_relaxed);
+	set->chunks[number >> CMR_INTERN_CHUNK_LOG2][number & (CMR_INTERN_CHUNK - 1)] = key;
+	/* The number is taken before it is published, so that a fork in between wastes it. */
+	atomic_store_explicit(&set->n_keys, number, memory_order_release);
+	atomic_store_explicit(&slots->slot[find_free(slots, hash)],
+			      (hash & ~(uint64_t)UINT32_MAX) | number, memory_order_release);
+	return number;
+}
+
+uint32_t cmr_intern_add(struct cmr_intern *set, struct cmr_key key)
+{
+	uint64_t hash = hash_of(key);
+	uint32_t number;
+
+	/* Pairs with the release store of grow_locked. */
+	number = find(set, atomic_load_explicit(&set->slots, memory_order_acquire), key, hash);
+	if (number != 0)
+		return number;
+	cmr_lock_take(&set->lock);
+	number = find(set, atomic_load_explicit(&set->slots, memory_order_relaxed), key, hash);
+	if (number == 0)
+		number = add_locked(set, key, hash);
+	cmr_lock_drop(&set->lock);
+	return number;
+}
