@@ -17,7 +17,7 @@ static struct cmr_intern locations;
 
 enum cmr_status cmr_locations_init(struct cmr_error *err)
 {
-	if (locations.keys != NULL)
+	if (locations.chunks != NULL)
 		return CMR_OK;
 	return cmr_intern_init(&locations, MAX_LOCATIONS, err);
 }
@@ -61,7 +61,7 @@ uint32_t cmr_locations_count(void)
 
 void cmr_locations_reset(void)
 {
-	if (locations.keys == NULL)
+	if (locations.chunks == NULL)
 		return;
 	atomic_fetch_add_explicit(&cmr_interning, 1, memory_order_relaxed);
 	cmr_intern_reset(&locations);
