@@ -24,6 +24,7 @@
 #include "hook/elf_object.h"
 #include "hook/hooks.h"
 #include "hook/page.h"
+#include "hook/scope.h"
 #include "hook/table.h"
 #include "os/losses.h"
 #include "os/memory.h"
@@ -122,14 +123,17 @@ static void close_relro(const struct patch *patch)
 			       PROT_READ);
 }
 
-/* Whether a slot of KIND that holds VALUE calls the original of HOOK, or will when it is resolved. */
+/* Whether a slot of KIND that holds VALUE calls the original of HOOK, or will when it is resolved. A
+ * slot of an object that defines the name itself, or may bind to a definition among the objects that
+ * it needs, is left alone: a block of one allocator must not reach the free of another. */
 static bool leads_to_original(const struct cmr_elf *elf, const struct cmr_hook *hook,
 			      const ElfW(Sym) *symbol, unsigned kind, uintptr_t value)
 {
 	if (value == hook->original || (value == hook->canonical && value != 0))
 		return true;
 	return kind == RELOC_JUMP_SLOT && symbol->st_shndx == SHN_UNDEF &&
-	       cmr_elf_contains(elf, value, PF_X);
+	       cmr_elf_contains(elf, value, PF_X) &&
+	       !cmr_scope_is_ambiguous(elf, hook->name, hook->original);
 }
 
 static void patch_slot(struct patch *patch, const ElfW(Rela) *rela, enum cmr_hook_index index)

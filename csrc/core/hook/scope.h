@@ -1,0 +1,15 @@
+/* May a name that an object has not resolved yet lead elsewhere than to the process's definition? */
+#ifndef CMR_HOOK_SCOPE_H
+#define CMR_HOOK_SCOPE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "hook/elf_object.h"
+
+/* Whether FROM needs, directly or through others, an object that defines NAME somewhere else than
+ * at ORIGINAL. Such an object may have been opened with RTLD_DEEPBIND, which nothing shows: its
+ * calls then go there. Also true when memory is refused. Call inside dl_iterate_phdr. [nomalloc] */
+bool cmr_scope_is_ambiguous(const struct cmr_elf *from, const char *name, uintptr_t original);
+
+#endif

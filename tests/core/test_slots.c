@@ -1,0 +1,319 @@
+/* Which slots are patched, when, and what their pages are like afterwards. */
+#include <link.h>
+#include <sys/mman.h>
+#include <time.h>
+
+#include "hook/elf_object.h"
+#include "hook/page.h"
+#include "hook/table.h"
+#include "hook_rig.h"
+
+static struct cmr_hook_report refresh(void)
+{
+	struct cmr_hook_report report = { 0, 0, 0 };
+	struct cmr_error error;
+
+	CHECK_EQ_I64(cmr_hooks_refresh(&report, &error), CMR_OK);
+	return report;
+}
+
+/* --- one object's slot, found by the same tables as the hooks do -------------------------------- */
+
+struct wanted {
+	const char *file, *name;
+	uintptr_t slot, relro_start, relro_end;
+};
+
+static void look(struct wanted *wanted, const struct cmr_elf *elf, const ElfW(Rela) *table, size_t n)
+{
+	for (size_t i = 0; i < n; i++) {
+		const ElfW(Sym) *symbol = &elf->symbols[ELF64_R_SYM(table[i].r_info)];
+
+		if (strcmp(elf->strings + symbol->st_name, wanted->name) == 0)
+			wanted->slot = elf->base + table[i].r_offset;
+	}
+}
+
+static int find_object(struct dl_phdr_info *info, size_t size, void *data)
+{
+	struct wanted *wanted = data;
+	struct cmr_elf elf;
+
+	(void)size;
+	if (strcmp(info->dlpi_name, wanted->file) != 0 || !cmr_elf_read(&elf, info))
+		return 0;
+	look(wanted, &elf, elf.rela, elf.n_rela);
+	look(wanted, &elf, elf.plt, elf.n_plt);
+	wanted->relro_start = elf.relro_start;
+	wanted->relro_end = elf.relro_end;
+	return 1;
+}
+
+/* The slot of FILE for NAME. */
+static struct wanted find(const char *file, const char *name)
+{
+	struct wanted wanted = { .file = file, .name = name };
+
+	dl_iterate_phdr(find_object, &wanted);
+	REQUIRE(wanted.slot != 0);
+	return wanted;
+}
+
+static uintptr_t slot_of(const char *file, const char *name)
+{
+	return find(file, name).slot;
+}
+
+/* Changes the pages that the loader of FILE made read-only. */
+static void protect_relro(const struct wanted *wanted, int prot)
+{
+	REQUIRE(mprotect((void *)wanted->relro_start, wanted->relro_end - wanted->relro_start,
+			 prot) == 0);
+}
+
+static uintptr_t value_at(uintptr_t slot)
+{
+	return *(volatile uintptr_t *)slot;
+}
+
+/* --- tests -------------------------------------------------------------------------------------- */
+
+CMR_TEST(a_second_refresh_finds_nothing_to_do)
+{
+	struct cmr_hook_report first = refresh(), second = refresh();
+
+	CHECK(first.objects >= 1); /* libc */
+	CHECK(first.slots >= 2);
+	CHECK_EQ_U64(first.failed, 0);
+	CHECK_EQ_U64(second.objects, first.objects);
+	CHECK_EQ_U64(second.slots, first.slots);
+	CHECK_EQ_U64(second.failed, 0);
+}
+
+CMR_TEST(a_refresh_leaves_guard_and_errno_as_they_were)
+{
+	MARK_ERRNO();
+	(void)rig_calls(FIXTURE("calls_now"));
+	MARK_ERRNO();
+	cmr_gate_enter(CMR_GUARD(CMR_PLANE_SYSTEM));
+	refresh();
+	CHECK_EQ_U64(cmr_tls.guard, CMR_GUARD(CMR_PLANE_SYSTEM));
+	cmr_gate_leave(CMR_GUARD(CMR_PLANE_SYSTEM));
+	ERRNO_KEPT();
+	CHECK(dlerror() == NULL);
+}
+
+CMR_TEST(originals_are_those_of_the_whole_process)
+{
+	refresh();
+	CHECK_EQ_PTR((uintptr_t)cmr_original.malloc, dlsym(RTLD_DEFAULT, "malloc"));
+	CHECK_EQ_PTR((uintptr_t)cmr_original.munmap, dlsym(RTLD_DEFAULT, "munmap"));
+	CHECK_EQ_PTR(cmr_tail_dlopen, dlsym(RTLD_DEFAULT, "dlopen"));
+	CHECK_EQ_PTR((uintptr_t)cmr_original.free_sized, dlsym(RTLD_DEFAULT, "free_sized"));
+}
+
+CMR_TEST(every_hook_has_a_wrapper_and_is_found_by_its_name)
+{
+	refresh();
+	for (int i = 0; i < CMR_N_HOOKS; i++) {
+		CHECK(cmr_hook_table[i].wrapper != 0);
+		CHECK_EQ_I64(cmr_hook_find(cmr_hook_table[i].name), i);
+	}
+	CHECK_EQ_I64(cmr_hook_find("mallo"), CMR_N_HOOKS);
+	CHECK_EQ_I64(cmr_hook_find("malloc2"), CMR_N_HOOKS);
+	CHECK_EQ_I64(cmr_hook_find(""), CMR_N_HOOKS);
+}
+
+CMR_TEST(every_kind_of_slot_is_patched)
+{
+	for (const char *const *file = rig_variants; *file != NULL; file++) {
+		const char *name = strstr(*file, "pointers") != NULL ? "calloc" : "malloc";
+		uintptr_t slot;
+
+		(void)rig_calls(*file);
+		slot = slot_of(*file, name);
+		refresh();
+		if (!CHECK_EQ_PTR(value_at(slot), cmr_hook_table[cmr_hook_find(name)].wrapper))
+			cmr_test_print("    in %s\n", *file);
+	}
+}
+
+CMR_TEST(read_only_pages_are_read_only_again)
+{
+	struct wanted malloc_slot;
+
+	(void)rig_calls(FIXTURE("calls_now"));
+	malloc_slot = find(FIXTURE("calls_now"), "malloc");
+	CHECK(!cmr_page_is_writable(malloc_slot.slot));
+	refresh();
+	CHECK_EQ_PTR(value_at(malloc_slot.slot), cmr_hook_table[CMR_HOOK_malloc].wrapper);
+	CHECK(!cmr_page_is_writable(malloc_slot.slot));
+	CHECK(!cmr_page_is_writable(malloc_slot.relro_start));
+}
+
+CMR_TEST(whether_a_page_is_writable_is_told_without_changing_it)
+{
+	size_t page = (size_t)sysconf(_SC_PAGESIZE);
+	uint64_t *memory = mmap(NULL, 2 * page, PROT_READ | PROT_WRITE,
+				MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	REQUIRE(memory != MAP_FAILED);
+	memory[0] = 0x123456789abcdef0;
+	CHECK(cmr_page_is_writable((uintptr_t)memory));
+	CHECK_EQ_U64(memory[0], 0x123456789abcdef0);
+	CHECK_EQ_I64(mprotect(memory, page, PROT_READ), 0);
+	CHECK(!cmr_page_is_writable((uintptr_t)memory));
+	CHECK(cmr_page_is_writable((uintptr_t)memory + page));
+	CHECK_EQ_I64(munmap(memory, 2 * page), 0);
+	CHECK(!cmr_page_is_writable((uintptr_t)memory));
+}
+
+/* A library's malloc pointer that the program has set to a function of its own. */
+static void *own_function(size_t size)
+{
+	(void)size;
+	return NULL;
+}
+
+CMR_TEST(a_pointer_that_the_program_changed_is_left_alone)
+{
+	void *object = rig_open(FIXTURE("calls_pointers"), RTLD_NOW);
+	void *(*volatile *pointer)(size_t) = rig_symbol(object, "calls_p_malloc");
+	uintptr_t wrapper;
+
+	*pointer = own_function;
+	refresh();
+	wrapper = cmr_hook_table[CMR_HOOK_malloc].wrapper;
+	CHECK(*pointer == own_function);
+	CHECK_EQ_PTR(value_at(slot_of(FIXTURE("calls_pointers"), "realloc")),
+		     cmr_hook_table[CMR_HOOK_realloc].wrapper);
+	CHECK((uintptr_t)*pointer != wrapper);
+}
+
+/* An object can be met while its loader is still at work on it; its pages are writable then. */
+CMR_TEST(an_object_that_is_being_loaded_is_left_for_the_next_time)
+{
+	const char *file = FIXTURE("calls_now");
+	struct cmr_region *region = rig_start(CMR_BASIS_REQUESTED);
+	struct cmr_hook_report before = refresh(), after;
+	uintptr_t wrapper = cmr_hook_table[CMR_HOOK_malloc].wrapper;
+	struct wanted malloc_slot;
+
+	(void)rig_calls(file);
+	malloc_slot = find(file, "malloc");
+	protect_relro(&malloc_slot, PROT_READ | PROT_WRITE);
+	cmr_tls.guard |= CMR_GUARD_RESCAN;
+	cmr_hooks_catch_up_if_marked();
+	CHECK_EQ_U64(cmr_tls.guard & CMR_GUARD_RESCAN, 0);
+	CHECK(value_at(malloc_slot.slot) != wrapper);
+	CHECK(cmr_page_is_writable(malloc_slot.slot));
+	protect_relro(&malloc_slot, PROT_READ); /* as its loader does in the end */
+	cmr_tls.guard |= CMR_GUARD_RESCAN;
+	cmr_hooks_catch_up_if_marked();
+	CHECK_EQ_PTR(value_at(malloc_slot.slot), wrapper);
+	after = refresh();
+	CHECK(after.slots > before.slots);
+	CHECK_EQ_U64(after.failed, 0);
+	rig_end(region);
+}
+
+/* A refresh that waited for the loader knows that nobody will protect the page any more. */
+CMR_TEST(writable_pages_stay_writable)
+{
+	const char *file = FIXTURE("calls_now");
+	struct wanted malloc_slot;
+
+	(void)rig_calls(file);
+	malloc_slot = find(file, "malloc");
+	protect_relro(&malloc_slot, PROT_READ | PROT_WRITE);
+	refresh();
+	CHECK_EQ_PTR(value_at(malloc_slot.slot), cmr_hook_table[CMR_HOOK_malloc].wrapper);
+	CHECK(cmr_page_is_writable(malloc_slot.slot));
+}
+
+CMR_TEST(while_the_gate_is_closed_the_mark_of_dlopen_waits)
+{
+	refresh();
+	cmr_tls.guard |= CMR_GUARD_RESCAN;
+	cmr_hooks_catch_up_if_marked();
+	CHECK_EQ_U64(cmr_tls.guard, CMR_GUARD_RESCAN);
+	CHECK_EQ_U64(cmr_gate_planes(), 0);
+	refresh();
+	CHECK_EQ_U64(cmr_tls.guard, 0);
+}
+
+/* --- damaged and odd objects, as program headers made by hand ----------------------------------- */
+
+static ElfW(Dyn) hand_made[16];
+static ElfW(Sym) some_symbols[4];
+static const char some_names[] = "\0malloc";
+
+static struct dl_phdr_info object_of(ElfW(Phdr) headers[2], size_t n_entries)
+{
+	uintptr_t low = (uintptr_t)hand_made & ~(uintptr_t)0xffff;
+
+	hand_made[n_entries] = (ElfW(Dyn)){ .d_tag = DT_NULL };
+	headers[0] = (ElfW(Phdr)){ .p_type = PT_LOAD,
+				   .p_flags = PF_R | PF_W,
+				   .p_vaddr = low,
+				   .p_memsz = 0x20000 };
+	headers[1] = (ElfW(Phdr)){ .p_type = PT_DYNAMIC, .p_vaddr = (uintptr_t)hand_made };
+	return (struct dl_phdr_info){ .dlpi_name = "hand made",
+				      .dlpi_phdr = headers,
+				      .dlpi_phnum = 2 };
+}
+
+static ElfW(Dyn) entry(ElfW(Sxword) tag, uintptr_t value)
+{
+	return (ElfW(Dyn)){ .d_tag = tag, .d_un.d_ptr = value };
+}
+
+CMR_TEST(tables_outside_of_their_object_are_not_read)
+{
+	static ElfW(Rela) relocations[2];
+	uintptr_t low = (uintptr_t)hand_made & ~(uintptr_t)0xffff;
+	ElfW(Phdr) headers[2];
+	struct dl_phdr_info info;
+	struct cmr_elf elf;
+
+	hand_made[0] = entry(DT_SYMTAB, (uintptr_t)some_symbols);
+	hand_made[1] = entry(DT_STRTAB, low + 16);
+	hand_made[2] = entry(DT_RELA, (uintptr_t)relocations);
+	hand_made[3] = entry(DT_RELASZ, sizeof relocations);
+	hand_made[4] = entry(DT_RELACOUNT, 99);
+	info = object_of(headers, 5);
+	CHECK(cmr_elf_read(&elf, &info));
+	CHECK_EQ_U64(elf.n_relative, 2);
+	CHECK(cmr_elf_find(&elf, "malloc") == NULL); /* no hash table */
+	hand_made[3] = entry(DT_RELASZ, 0x7fffffff);
+	CHECK(!cmr_elf_read(&elf, &info));
+	hand_made[3] = entry(DT_RELASZ, sizeof relocations);
+	hand_made[2] = entry(DT_RELA, 64); /* nowhere near */
+	CHECK(!cmr_elf_read(&elf, &info));
+	hand_made[2] = entry(DT_PLTREL, DT_REL);
+	hand_made[3] = entry(DT_PLTRELSZ, 48);
+	CHECK(cmr_elf_read(&elf, &info));
+	CHECK_EQ_U64(elf.n_plt, 0);
+	hand_made[1] = entry(DT_NULL, 0);
+	CHECK(!cmr_elf_read(&elf, &info)); /* no names */
+	headers[1].p_type = PT_NOTE;
+	CHECK(!cmr_elf_read(&elf, &info)); /* no dynamic section */
+}
+
+CMR_TEST(addresses_of_the_file_are_shifted_to_where_it_is_loaded)
+{
+	ElfW(Phdr) headers[2];
+	uintptr_t low = (uintptr_t)hand_made & ~(uintptr_t)0xffff;
+	struct dl_phdr_info info;
+	struct cmr_elf elf;
+
+	hand_made[0] = entry(DT_SYMTAB, (uintptr_t)some_symbols - low);
+	hand_made[1] = entry(DT_STRTAB, (uintptr_t)some_symbols - low);
+	info = object_of(headers, 2);
+	info.dlpi_addr = low;
+	headers[0].p_vaddr = 0;
+	headers[1].p_vaddr -= low;
+	CHECK(cmr_elf_read(&elf, &info));
+	CHECK_EQ_PTR(elf.symbols, some_symbols);
+	(void)some_names;
+}

@@ -1,0 +1,328 @@
+/* Objects with allocators of their own, objects that come and go, C++, other allocators preloaded. */
+#include <link.h>
+#include <signal.h>
+#include <sys/wait.h>
+
+#include "hook/table.h"
+#include "hook_rig.h"
+
+typedef void *(*get_function)(size_t);
+typedef void (*put_function)(void *);
+typedef int (*owns_function)(const void *);
+
+static struct rig rig_of(enum cmr_basis basis)
+{
+	struct rig rig = { .variant = "calls_now", .basis = basis };
+
+	rig.c = rig_calls(FIXTURE("calls_now"));
+	rig.region = rig_start(basis);
+	return rig;
+}
+
+static void refresh(void)
+{
+	struct cmr_error error;
+
+	CHECK_EQ_I64(cmr_hooks_refresh(NULL, &error), CMR_OK);
+}
+
+/* --- allocators of their own -------------------------------------------------------------------- */
+
+/* FILE, opened with MODE, must go on with its own malloc and free. */
+static void keeps_its_own(const char *file, int mode)
+{
+	struct rig rig = rig_of(CMR_BASIS_REQUESTED);
+	void *object = rig_open(file, mode), *block;
+	get_function get;
+	put_function put;
+	owns_function owns;
+
+	RIG_FUNCTION(object, get, "own_get");
+	RIG_FUNCTION(object, put, "own_put");
+	RIG_FUNCTION(object, owns, "own_owns");
+	refresh();
+	block = get(100);
+	CHECK(owns(block));
+	put(block);
+	UNCHANGED((&rig));
+	rig_end(rig.region);
+	dlclose(object);
+}
+
+CMR_TEST(a_deeply_bound_object_keeps_its_own_malloc)
+{
+	if (UNDER_SANITIZER)
+		CMR_TEST_SKIP("sanitizers refuse RTLD_DEEPBIND");
+	keeps_its_own(FIXTURE("own_malloc"), RTLD_NOW | RTLD_DEEPBIND);
+}
+
+CMR_TEST(a_lazy_deeply_bound_object_keeps_its_own_malloc)
+{
+	if (UNDER_SANITIZER)
+		CMR_TEST_SKIP("sanitizers refuse RTLD_DEEPBIND");
+	keeps_its_own(FIXTURE("own_malloc_lazy"), RTLD_LAZY | RTLD_DEEPBIND);
+}
+
+/* Its malloc is that of a library that it needs. */
+static void keeps_that_of_its_library(const char *file, int mode)
+{
+	struct rig rig = rig_of(CMR_BASIS_REQUESTED);
+	void *object = rig_open(file, mode), *block;
+	get_function get;
+	put_function put;
+	owns_function owns;
+
+	RIG_FUNCTION(object, get, "client_get");
+	RIG_FUNCTION(object, put, "client_put");
+	RIG_FUNCTION(object, owns, "own_owns");
+	refresh();
+	block = get(100);
+	CHECK(owns(block));
+	put(block);
+	UNCHANGED((&rig));
+	rig_end(rig.region);
+	dlclose(object);
+}
+
+CMR_TEST(a_deeply_bound_object_keeps_the_malloc_of_its_library)
+{
+	if (UNDER_SANITIZER)
+		CMR_TEST_SKIP("sanitizers refuse RTLD_DEEPBIND");
+	keeps_that_of_its_library(FIXTURE("client_now"), RTLD_NOW | RTLD_DEEPBIND);
+}
+
+CMR_TEST(a_lazy_deeply_bound_object_keeps_the_malloc_of_its_library)
+{
+	if (UNDER_SANITIZER)
+		CMR_TEST_SKIP("sanitizers refuse RTLD_DEEPBIND");
+	keeps_that_of_its_library(FIXTURE("client_lazy"), RTLD_LAZY | RTLD_DEEPBIND);
+}
+
+struct seen {
+	unsigned own, jemalloc, mimalloc, others;
+};
+
+static void on_allocator(const char *file, const char *allocator, void *data)
+{
+	struct seen *seen = data;
+
+	if (strstr(file, "own_malloc") != NULL)
+		seen->own += strcmp(allocator, "own malloc") == 0;
+	else if (strstr(file, "hidden_jemalloc") != NULL)
+		seen->jemalloc += strcmp(allocator, "jemalloc") == 0;
+	else if (strstr(file, "shown_mimalloc") != NULL)
+		seen->mimalloc += strcmp(allocator, "mimalloc") == 0;
+	else if (!UNDER_SANITIZER) {
+		seen->others++;
+		cmr_test_print("%s: %s\n", file, allocator);
+	}
+}
+
+CMR_TEST(private_allocators_are_named)
+{
+	struct seen seen = { 0, 0, 0, 0 };
+
+	void *objects[3];
+
+	refresh();
+	cmr_hooks_private_allocators(on_allocator, &seen);
+	CHECK_EQ_U64(seen.own + seen.jemalloc + seen.mimalloc + seen.others, 0);
+	objects[0] = rig_open(FIXTURE("own_malloc"), RTLD_NOW | RTLD_LOCAL);
+	objects[1] = rig_open(FIXTURE("hidden_jemalloc"), RTLD_NOW | RTLD_LOCAL);
+	objects[2] = rig_open(FIXTURE("shown_mimalloc"), RTLD_NOW | RTLD_LOCAL);
+	cmr_hooks_private_allocators(on_allocator, &seen);
+	CHECK_EQ_U64(seen.own, 1);
+	CHECK_EQ_U64(seen.jemalloc, 1);
+	CHECK_EQ_U64(seen.mimalloc, 1);
+	CHECK_EQ_U64(seen.others, 0);
+	for (int i = 0; i < 3; i++)
+		dlclose(objects[i]);
+}
+
+/* --- objects that come late --------------------------------------------------------------------- */
+
+static void late_object(const char *file, const struct calls *opener, bool by_dlvsym)
+{
+	struct rig rig = rig_of(CMR_BASIS_REQUESTED);
+	void *object = opener->dlopen(file, RTLD_NOW | RTLD_LOCAL), *block, *found;
+	void *(*get)(void);
+	put_function put;
+
+	REQUIRE(object != NULL);
+	CHECK((cmr_tls.guard & CMR_GUARD_RESCAN) != 0);
+	/* Nothing is allocated between dlopen and this call; the new object is entered here. */
+	found = by_dlvsym ? opener->dlvsym(object, "late_get", "NONE")
+			  : opener->dlsym(object, "late_get");
+	CHECK_EQ_U64(cmr_tls.guard, 0);
+	CHECK(by_dlvsym || found != NULL);
+	RIG_FUNCTION(object, get, "late_get");
+	RIG_FUNCTION(object, put, "late_put");
+	cmr_region_totals(rig.region, &rig.last);
+	block = get();
+	CHANGED((&rig), 1000, 1, 1000, 1);
+	put(block);
+	CHANGED((&rig), -1000, -1, 0, 0);
+	rig_end(rig.region);
+	dlclose(object);
+}
+
+CMR_TEST(an_object_opened_late_is_patched_before_it_is_entered)
+{
+	refresh();
+	late_object(FIXTURE("late"), rig_calls(FIXTURE("calls_lazy")), false);
+}
+
+CMR_TEST(dlvsym_is_an_entrance_too)
+{
+	refresh();
+	late_object(FIXTURE("late"), rig_calls(FIXTURE("calls_lazy")), true);
+}
+
+CMR_TEST(the_next_event_of_the_thread_patches_what_it_opened)
+{
+	struct rig rig = rig_of(CMR_BASIS_REQUESTED);
+	void *object = rig.c->dlmopen(FIXTURE("late"), RTLD_NOW | RTLD_LOCAL), *block;
+	void *(*get)(void);
+
+	REQUIRE(object != NULL);
+	CHECK((cmr_tls.guard & CMR_GUARD_RESCAN) != 0);
+	RIG_FUNCTION(object, get, "late_get"); /* by this object, which is not patched */
+	MARK_ERRNO();
+	rig.c->free(rig.c->malloc(1));
+	ERRNO_KEPT();
+	CHECK_EQ_U64(cmr_tls.guard, 0);
+	cmr_region_totals(rig.region, &rig.last);
+	block = get();
+	CHANGED((&rig), 1000, 1, 1000, 1);
+	rig.c->free(block);
+	rig_end(rig.region);
+	dlclose(object);
+}
+
+/* The loader finds these by the RUNPATH of the caller only. */
+CMR_TEST(tail_jumps_leave_the_caller_in_place)
+{
+	struct rig rig = rig_of(CMR_BASIS_REQUESTED);
+	void *object = rig_open(FIXTURE("opener"), RTLD_NOW);
+	void *(*open_by_name)(const char *);
+
+	RIG_FUNCTION(object, open_by_name, "opener_open");
+	refresh();
+	CHECK(open_by_name("found_by_runpath.so") != NULL);
+	CHECK(dlopen("found_by_runpath.so", RTLD_NOW | RTLD_NOLOAD) != NULL);
+	RIG_FUNCTION(object, open_by_name, "opener_open_in_namespace");
+	CHECK(open_by_name("found_by_runpath.so") != NULL);
+	CHECK(open_by_name("no_such_object.so") == NULL);
+	CHECK(dlerror() != NULL);
+	rig_end(rig.region);
+}
+
+/* RTLD_NEXT is the definition after the caller, wherever that is in the order of objects. */
+CMR_TEST(dlsym_of_the_next_definition_starts_at_its_caller)
+{
+	void *object = rig_open(FIXTURE("opener"), RTLD_NOW);
+	void *(*next)(const char *);
+	void *plain;
+
+	RIG_FUNCTION(object, next, "opener_next");
+	plain = next("malloc");
+	refresh();
+	CHECK_EQ_PTR(next("malloc"), plain);
+	cmr_tls.guard |= CMR_GUARD_RESCAN;
+	CHECK_EQ_PTR(next("malloc"), plain);
+	cmr_tls.guard &= ~CMR_GUARD_RESCAN;
+}
+
+/* --- objects that go ---------------------------------------------------------------------------- */
+
+static uintptr_t base_of(void *object)
+{
+	struct link_map *map = NULL;
+
+	CHECK_EQ_I64(dlinfo(object, RTLD_DI_LINKMAP, &map), 0);
+	return map->l_addr;
+}
+
+static uintptr_t counts(struct rig *rig, const char *file, int64_t bytes)
+{
+	void *object = rig_open(file, RTLD_NOW | RTLD_LOCAL), *block;
+	uintptr_t base = base_of(object);
+	void *(*get)(void);
+	put_function put;
+
+	refresh();
+	RIG_FUNCTION(object, get, "late_get");
+	RIG_FUNCTION(object, put, "late_put");
+	cmr_region_totals(rig->region, &rig->last);
+	block = get();
+	CHANGED(rig, bytes, 1, bytes, 1);
+	put(block);
+	CHECK_EQ_I64(dlclose(object), 0);
+	return base;
+}
+
+CMR_TEST(another_object_at_the_same_address_is_noticed)
+{
+	struct rig rig = rig_of(CMR_BASIS_REQUESTED);
+	unsigned same = 0;
+
+	for (int i = 0; i < 5; i++) {
+		uintptr_t late = counts(&rig, FIXTURE("late"), 1000);
+
+		same += counts(&rig, FIXTURE("late"), 1000) == late;
+		same += counts(&rig, FIXTURE("twin"), 2000) == late;
+	}
+	rig_end(rig.region);
+	if (same == 0)
+		CMR_TEST_SKIP("the kernel never gave the same address again");
+}
+
+CMR_TEST(unloaded_objects_are_forgotten)
+{
+	struct cmr_hook_report before, during, after;
+	struct cmr_error error;
+	void *object;
+
+	CHECK_EQ_I64(cmr_hooks_refresh(&before, &error), CMR_OK);
+	object = rig_open(FIXTURE("late"), RTLD_NOW);
+	CHECK_EQ_I64(cmr_hooks_refresh(&during, &error), CMR_OK);
+	CHECK_EQ_U64(during.objects, before.objects + 1);
+	dlclose(object);
+	CHECK_EQ_I64(cmr_hooks_refresh(&after, &error), CMR_OK);
+	object = rig_open(FIXTURE("twin"), RTLD_NOW); /* a pass drops what the one before missed */
+	CHECK_EQ_I64(cmr_hooks_refresh(&after, &error), CMR_OK);
+	CHECK_EQ_U64(after.objects, before.objects + 1);
+	dlclose(object);
+}
+
+/* --- C++ ---------------------------------------------------------------------------------------- */
+
+CMR_TEST(new_and_delete_are_seen_inside_the_cxx_library)
+{
+	struct rig rig;
+	void *object = dlopen(FIXTURE("cxx"), RTLD_NOW), *block;
+	get_function get;
+	put_function put;
+	int (*too_much)(void);
+
+	if (object == NULL)
+		CMR_TEST_SKIP("no C++ compiler when this was built");
+	rig = rig_of(CMR_BASIS_SYSTEM);
+	RIG_FUNCTION(object, get, "cxx_new");
+	RIG_FUNCTION(object, put, "cxx_delete");
+	block = get(123);
+	CHANGED((&rig), 123, 1, 123, 1);
+	CHECK_EQ_I64(rig_live(&rig, CMR_KIND_MALLOC), 123);
+	put(block);
+	CHANGED((&rig), -123, -1, 0, 0);
+	RIG_FUNCTION(object, get, "cxx_new_aligned");
+	RIG_FUNCTION(object, put, "cxx_delete_aligned");
+	block = get(512);
+	CHANGED((&rig), 512, 1, 512, 1);
+	put(block);
+	CHANGED((&rig), -512, -1, 0, 0);
+	RIG_FUNCTION(object, too_much, "cxx_new_too_much");
+	CHECK_EQ_I64(too_much(), 1);
+	CHECK_EQ_U64(cmr_tls.guard, 0);
+	rig_end(rig.region);
+}
