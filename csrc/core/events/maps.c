@@ -337,14 +337,12 @@ void cmr_on_remap_done(enum cmr_plane_id id, const struct cmr_range_taken *taken
 
 void cmr_stock_begin(void)
 {
-	uintptr_t guard = cmr_tls.guard;
-	struct cmr_thread *thread;
+	uintptr_t before = cmr_guard_raise(CMR_GUARD_ALL);
+	struct cmr_thread *thread = cmr_thread_self();
 
-	cmr_gate_enter(CMR_GUARD_ALL);
-	thread = cmr_thread_self();
 	if (thread != NULL)
 		thread->stock++;
-	cmr_tls.guard = guard;
+	cmr_guard_restore(before);
 }
 
 void cmr_stock_end(void)

@@ -8,7 +8,7 @@
 #include "stack/chain.h"
 #include "table/intern.h"
 
-/* 16 bytes of address space each. */
+/* As many as a region has room for. */
 #define MAX_LOCATIONS (CMR_USAGE_CHUNK * CMR_USAGE_CHUNKS - 1)
 
 _Atomic uint32_t cmr_interning = 1;
@@ -56,7 +56,7 @@ struct cmr_location cmr_locations_get(uint32_t number)
 
 uint32_t cmr_locations_count(void)
 {
-	return atomic_load_explicit(&locations.n_keys, memory_order_relaxed);
+	return cmr_intern_count(&locations);
 }
 
 void cmr_locations_reset(void)

@@ -84,14 +84,14 @@ struct cmr_tag {
 	struct cmr_region *only; /* when it is the only one and not older: the fast case */
 	uint16_t regions;        /* bit per slot: counted there */
 	uint16_t old;            /* bit per slot: by a thread older than that region */
-	bool exact;              /* small blocks keep their location in the parallel map */
+	bool exact;              /* every block carries its location */
 	bool used;               /* some entry of the tables may carry it */
 	bool retired;            /* no longer given to threads: about to be merged or dropped */
 };
 
 struct cmr_plane {
 	/* Read on every event, written when a region starts or ends and when the period changes. */
-	_Atomic uint32_t config;     /* see above; never 0 */
+	_Atomic uint32_t config; /* see above; 0 = no tables yet */
 	enum cmr_plane_id id;
 	struct cmr_blocks blocks;
 	struct cmr_tag tags[CMR_N_TAGS]; /* lock */

@@ -24,16 +24,17 @@
 
 static void prepare(void)
 {
-	cmr_tls.guard |= (cmr_tls.guard & CMR_GUARD_ALL) << BEFORE_SHIFT;
-	cmr_gate_enter(CMR_GUARD_ALL);
+	uintptr_t before = cmr_guard_raise(CMR_GUARD_ALL);
+
+	(void)cmr_guard_raise((before & CMR_GUARD_ALL) << BEFORE_SHIFT);
 }
 
 static void parent(void)
 {
-	uintptr_t before = cmr_tls.guard >> BEFORE_SHIFT & CMR_GUARD_ALL;
+	uintptr_t word = atomic_load_explicit(&cmr_tls.guard, memory_order_relaxed);
+	uintptr_t before = word >> BEFORE_SHIFT & CMR_GUARD_ALL;
 
-	cmr_gate_leave(CMR_GUARD_ALL & ~before);
-	cmr_tls.guard &= ~(CMR_GUARD_ALL << BEFORE_SHIFT);
+	cmr_guard_restore((word & ~(CMR_GUARD_ALL | CMR_GUARD_ALL << BEFORE_SHIFT)) | before);
 }
 
 static void child(void)

@@ -13,19 +13,16 @@ static struct cmr_lock session_lock = CMR_LOCK(CMR_RANK_SESSION);
 static const struct cmr_session_callbacks *callbacks; /* protected by session_lock */
 static bool made, shut;                               /* protected by session_lock */
 
-/* Sets the guard; returns what it was, for leave. */
+/* Returns the guard word, for leave. */
 static uintptr_t enter(void)
 {
-	uintptr_t guard = cmr_tls.guard & CMR_GUARD_ALL;
-
 	cmr_lock_take(&session_lock);
-	cmr_gate_enter(CMR_GUARD_ALL);
-	return guard;
+	return cmr_guard_raise(CMR_GUARD_ALL);
 }
 
 static void leave(uintptr_t guard)
 {
-	cmr_gate_leave(CMR_GUARD_ALL & ~guard);
+	cmr_guard_restore(guard);
 	cmr_lock_drop(&session_lock);
 }
 
@@ -131,8 +128,8 @@ void cmr_session_free(struct cmr_region *region)
 		return;
 	guard = enter();
 	stop_locked(region);
-	cmr_region_free(region);
 	leave(guard);
+	cmr_region_free(region); /* takes a lock of the session's rank */
 }
 
 void cmr_session_totals(const struct cmr_region *region, struct cmr_totals *out)
