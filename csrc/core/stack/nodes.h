@@ -14,20 +14,29 @@ typedef uint32_t cmr_node_id;
 struct cmr_node {
 	cmr_node_id parent;
 	uint32_t code;  /* number from the stack provider */
-	int32_t offset; /* code units from the first one */
+	int32_t offset; /* code units from the first one, or CMR_NO_OFFSET */
 };
 
+/* In place of the number of a stack that could not be recorded. */
+#define CMR_NODE_LOST 0xffffffffu
+/* In place of an offset that is not known: the frame has a function, but no line. */
+#define CMR_NO_OFFSET INT32_MIN
+
+/* Makes the set; safe to repeat. */
 enum cmr_status cmr_nodes_init(struct cmr_error *err) CMR_CHECKED;
 
-/* The node below PARENT; CMR_NODE_LOST when memory was refused (a `stacks` loss is counted). */
-#define CMR_NODE_LOST 0xffffffffu
+/* The node below PARENT. CMR_NODE_LOST when memory was refused, and below CMR_NODE_LOST; a `stacks`
+ * loss is counted then. [hot] [nomalloc] */
 cmr_node_id cmr_nodes_child(cmr_node_id parent, uint32_t code, int32_t offset);
 
 /* Key of node ID (not 0, not CMR_NODE_LOST). */
 struct cmr_node cmr_nodes_get(cmr_node_id id);
 
-/* How many there are; and forgetting all (no hook in flight, nobody holds a number). */
+/* How many there are: 1..n. */
 uint32_t cmr_nodes_count(void);
+
+/* Forgets all, and the provider's codes, whose numbers they hold; bumps cmr_code_epoch, so that chains
+ * forget them too. No hook may be in flight and nobody may hold a number. */
 void cmr_nodes_reset(void);
 
 /* In the child of a fork: the lock is made anew; nodes stay. */

@@ -31,12 +31,13 @@ struct cmr_provider {
 	struct cmr_frame_layout layout;
 	/* Top frame of the calling thread, or NULL when it runs no Python code. */
 	const void *(*top_frame)(void);
-	/* The copy of CODE, which some frame of the calling thread is running. NULL: no memory. */
+	/* The copy of CODE, which some frame of the calling thread is running. NULL: no memory; the
+	 * stack is lost then. */
 	const struct cmr_code *(*find_code)(const void *code);
 	/* Bytecode base for a frame with its own copy (free-threaded); NULL function otherwise. A
 	 * return of 0 means unknown: the frame is recorded without a line. */
 	uintptr_t (*bytecode_base)(const void *frame, const void *code);
-	/* Drops all copies; numbers restart. Called when nodes are reset. */
+	/* Drops all copies; numbers restart. Called when nodes are reset. May be NULL. */
 	void (*forget)(void);
 };
 
