@@ -140,15 +140,15 @@ CMR_TEST(every_kind_of_slot_is_patched)
 
 CMR_TEST(read_only_pages_are_read_only_again)
 {
-	struct wanted malloc_slot;
+	void *object = rig_open(FIXTURE("twin"), RTLD_NOW);
+	struct wanted malloc_slot = find(FIXTURE("twin"), "malloc");
 
-	(void)rig_calls(FIXTURE("calls_now"));
-	malloc_slot = find(FIXTURE("calls_now"), "malloc");
 	CHECK(!cmr_page_is_writable(malloc_slot.slot));
 	refresh();
 	CHECK_EQ_PTR(value_at(malloc_slot.slot), cmr_hook_table[CMR_HOOK_malloc].wrapper);
 	CHECK(!cmr_page_is_writable(malloc_slot.slot));
 	CHECK(!cmr_page_is_writable(malloc_slot.relro_start));
+	dlclose(object);
 }
 
 CMR_TEST(whether_a_page_is_writable_is_told_without_changing_it)
@@ -193,14 +193,12 @@ CMR_TEST(a_pointer_that_the_program_changed_is_left_alone)
 /* An object can be met while its loader is still at work on it; its pages are writable then. */
 CMR_TEST(an_object_that_is_being_loaded_is_left_for_the_next_time)
 {
-	const char *file = FIXTURE("calls_now");
 	struct cmr_region *region = rig_start(CMR_BASIS_REQUESTED);
 	struct cmr_hook_report before = refresh(), after;
 	uintptr_t wrapper = cmr_hook_table[CMR_HOOK_malloc].wrapper;
-	struct wanted malloc_slot;
+	void *object = rig_open(FIXTURE("twin"), RTLD_NOW);
+	struct wanted malloc_slot = find(FIXTURE("twin"), "malloc");
 
-	(void)rig_calls(file);
-	malloc_slot = find(file, "malloc");
 	protect_relro(&malloc_slot, PROT_READ | PROT_WRITE);
 	cmr_tls.guard |= CMR_GUARD_RESCAN;
 	cmr_hooks_catch_up_if_marked();
@@ -215,20 +213,20 @@ CMR_TEST(an_object_that_is_being_loaded_is_left_for_the_next_time)
 	CHECK(after.slots > before.slots);
 	CHECK_EQ_U64(after.failed, 0);
 	rig_end(region);
+	dlclose(object);
 }
 
 /* A refresh that waited for the loader knows that nobody will protect the page any more. */
 CMR_TEST(writable_pages_stay_writable)
 {
-	const char *file = FIXTURE("calls_now");
-	struct wanted malloc_slot;
+	void *object = rig_open(FIXTURE("twin"), RTLD_NOW);
+	struct wanted malloc_slot = find(FIXTURE("twin"), "malloc");
 
-	(void)rig_calls(file);
-	malloc_slot = find(file, "malloc");
 	protect_relro(&malloc_slot, PROT_READ | PROT_WRITE);
 	refresh();
 	CHECK_EQ_PTR(value_at(malloc_slot.slot), cmr_hook_table[CMR_HOOK_malloc].wrapper);
 	CHECK(cmr_page_is_writable(malloc_slot.slot));
+	dlclose(object);
 }
 
 CMR_TEST(while_the_gate_is_closed_the_mark_of_dlopen_waits)

@@ -283,6 +283,8 @@ CMR_TEST(unloaded_objects_are_forgotten)
 	struct cmr_error error;
 	void *object;
 
+	refresh();
+	dlclose(rig_open(FIXTURE("twin"), RTLD_NOW));
 	CHECK_EQ_I64(cmr_hooks_refresh(&before, &error), CMR_OK);
 	object = rig_open(FIXTURE("late"), RTLD_NOW);
 	CHECK_EQ_I64(cmr_hooks_refresh(&during, &error), CMR_OK);
