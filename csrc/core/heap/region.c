@@ -270,8 +270,8 @@ enum cmr_status cmr_region_open(struct cmr_region *region, struct cmr_error *err
 		return cmr_fail(err, CMR_TOO_MANY, 0, "16 measurements are running already");
 	if (!cmr_tags_tidy(plane))
 		return cmr_fail(err, CMR_TOO_MANY, 0,
-				"no block tag is free, and a thread has been inside an allocator "
-				"call for too long to wait for it");
+				"too many combinations of measurements have live blocks, or a "
+				"thread has been inside an allocator call for very long");
 	enter(plane, region, slot, self);
 	return CMR_OK;
 }

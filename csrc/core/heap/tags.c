@@ -5,7 +5,7 @@
 /* A sweep is due when fewer tags than this are free. A region needs one for each kind of thread:
  * opener, older and younger ones. */
 #define FEW_TAGS 16
-#define LEAST_TAGS 4
+#define LEAST_TAGS 8
 
 /* With nothing open every entry of the hash is stale; so many are let stand. */
 #define MANY_STALE 16384

@@ -1,0 +1,80 @@
+#include "cmr_test.h"
+
+#include <pthread.h>
+
+#include "fake_stack.h"
+#include "os/kinds.h"
+#include "os/losses.h"
+#include "os/memory.h"
+#include "os/thread.h"
+
+static struct cmr_thread *begin(void)
+{
+	REQUIRE(cmr_thread_init(NULL) == CMR_OK);
+	REQUIRE(cmr_nodes_init(NULL) == CMR_OK);
+	REQUIRE(cmr_locations_init(NULL) == CMR_OK);
+	REQUIRE(cmr_locations_init(NULL) == CMR_OK); /* again: nothing to do */
+	fake_stack_init();
+	fake_stack_at(1);
+	return cmr_thread_self();
+}
+
+CMR_TEST(reset_before_init_is_nothing)
+{
+	uint32_t before = atomic_load(&cmr_interning);
+
+	cmr_locations_reset();
+	CHECK_EQ_U64(atomic_load(&cmr_interning), before);
+}
+
+CMR_TEST(a_location_is_a_stack_and_an_allocator)
+{
+	uint32_t a, b;
+
+	(void)begin();
+	a = cmr_locations_add(7, CMR_KIND_MALLOC);
+	b = cmr_locations_add(7, CMR_KIND_CALLOC);
+	CHECK(a != 0 && b != 0 && a != b);
+	CHECK_EQ_U64(cmr_locations_add(7, CMR_KIND_MALLOC), a);
+	CHECK_EQ_U64(cmr_locations_get(b).node, 7);
+	CHECK_EQ_U64(cmr_locations_get(b).kind, CMR_KIND_CALLOC);
+	CHECK_EQ_U64(cmr_locations_get(cmr_locations_add(CMR_NODE_LOST, 6)).node, CMR_NODE_LOST);
+	CHECK_EQ_U64(cmr_locations_count(), 3);
+}
+
+CMR_TEST(here_is_the_present_stack)
+{
+	struct cmr_thread *self = begin();
+	uint32_t a = cmr_locations_here(self, CMR_KIND_MALLOC), b;
+
+	CHECK(a != 0);
+	CHECK_EQ_U64(fake_site_of(a), 1);
+	CHECK_EQ_U64(cmr_locations_here(self, CMR_KIND_MALLOC), a);
+	b = cmr_locations_here(self, CMR_KIND_MMAP);
+	CHECK(b != a);
+	CHECK_EQ_U64(cmr_locations_get(b).kind, CMR_KIND_MMAP);
+	fake_stack_at(2);
+	CHECK_EQ_U64(fake_site_of(cmr_locations_here(self, CMR_KIND_MMAP)), 2);
+	fake_stack_at(1);
+	CHECK_EQ_U64(cmr_locations_here(self, CMR_KIND_MALLOC), a);
+}
+
+CMR_TEST(after_a_reset_numbers_begin_anew)
+{
+	struct cmr_thread *self = begin();
+	uint32_t interning = atomic_load(&cmr_interning), a;
+
+	a = cmr_locations_here(self, CMR_KIND_MALLOC);
+	CHECK(a != 0);
+	cmr_locations_reset();
+	CHECK(atomic_load(&cmr_interning) != interning);
+	CHECK_EQ_U64(cmr_locations_count(), 0);
+	CHECK_EQ_U64(cmr_nodes_count(), 0);
+	/* The thread's own note of its last location is void. */
+	fake_stack_at(5);
+	a = cmr_locations_here(self, CMR_KIND_MALLOC);
+	CHECK_EQ_U64(a, 1);
+	CHECK_EQ_U64(fake_site_of(a), 5);
+	cmr_locations_after_fork();
+	CHECK_EQ_U64(cmr_locations_here(self, CMR_KIND_MALLOC), 1);
+}

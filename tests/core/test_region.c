@@ -1,0 +1,476 @@
+/* Regions and tags: who counts what, what happens when numbers run out, what stays readable. */
+#include "cmr_test.h"
+
+#include <pthread.h>
+#include <sched.h>
+
+#include "heap/tags.h"
+#include "os/memory.h"
+#include "region_rig.h"
+
+CMR_TEST(numbers_stay_readable_after_close)
+{
+	struct cmr_region *r = open_with((struct cmr_region_options){ .exact = true });
+	struct cmr_usage_row row;
+
+	alloc(1, 100);
+	alloc(2, 50);
+	release(1);
+	cmr_region_close(r);
+	release(2); /* nobody's business any more */
+	alloc(3, 70);
+	CHECK_EQ_U64(totals(r).peak, 150);
+	CHECK_EQ_U64(totals(r).peak_blocks, 2);
+	CHECK_EQ_U64(totals(r).current, 50);
+	CHECK_EQ_U64(totals(r).current_blocks, 1);
+	CHECK_EQ_U64(totals(r).total, 150);
+	CHECK_EQ_U64(totals(r).count, 2);
+	CHECK_EQ_U64(totals(r).own_peak, 150);
+	CHECK(totals(r).exact);
+	CHECK_EQ_U64(cmr_usages_rows(&r->usages, &r->ledger, true, &row, 1), 1);
+	CHECK_EQ_I64(row.bytes, 150);
+	CHECK_EQ_U64(cmr_usages_rows(&r->usages, &r->ledger, false, &row, 1), 1);
+	CHECK_EQ_I64(row.bytes, 50);
+	cmr_region_close(r);
+	cmr_region_seal(r);
+	CHECK_EQ_U64(totals(r).current, 50);
+	cmr_region_free(r);
+	cmr_region_free(NULL);
+}
+
+CMR_TEST(a_region_starts_once)
+{
+	struct cmr_region *r = open_with((struct cmr_region_options){ 0 });
+	struct cmr_error err;
+
+	CHECK_EQ_I64(cmr_region_open(r, &err), CMR_STATE);
+	CHECK(strlen(err.text) > 0);
+	cmr_region_close(r);
+	CHECK_EQ_I64(cmr_region_open(r, &err), CMR_STATE);
+	cmr_region_free(r);
+}
+
+CMR_TEST(sixteen_may_be_open)
+{
+	struct cmr_region *r[CMR_MAX_REGIONS + 1];
+	struct cmr_region_options options = { 0 };
+	struct cmr_error err;
+
+	for (int i = 0; i < CMR_MAX_REGIONS; i++)
+		r[i] = open_with(options);
+	r[CMR_MAX_REGIONS] = cmr_region_new(&options);
+	CHECK_EQ_I64(cmr_region_open(r[CMR_MAX_REGIONS], &err), CMR_TOO_MANY);
+	CHECK_EQ_U64(cmr_regions_alive(), CMR_MAX_REGIONS + 1);
+	alloc(1, 10);
+	for (int i = 0; i < CMR_MAX_REGIONS; i++)
+		CHECK_EQ_U64(totals(r[i]).current, 10);
+	cmr_region_close(r[3]);
+	CHECK_EQ_I64(cmr_region_open(r[CMR_MAX_REGIONS], &err), CMR_OK);
+	release(1);
+	CHECK_EQ_U64(totals(r[3]).current, 10);
+	CHECK_EQ_U64(totals(r[2]).current, 0);
+	CHECK_EQ_U64(totals(r[CMR_MAX_REGIONS]).count, 0);
+	for (int i = 0; i <= CMR_MAX_REGIONS; i++)
+		cmr_region_free(r[i]);
+	CHECK_EQ_U64(cmr_regions_alive(), 0);
+	CHECK_EQ_U64(cmr_planes[OUTER].open, 0);
+}
+
+CMR_TEST(an_inner_region_ignores_what_is_older)
+{
+	struct cmr_region *outer = open_with((struct cmr_region_options){ .exact = true }), *inner;
+
+	alloc(1, 100);
+	inner = open_with((struct cmr_region_options){ .exact = true });
+	release(1);
+	alloc(2, 30);
+	CHECK_EQ_U64(totals(inner).current, 30);
+	CHECK_EQ_U64(totals(inner).peak, 30);
+	CHECK_EQ_U64(totals(outer).current, 30);
+	CHECK_EQ_U64(totals(outer).peak, 100);
+	cmr_region_free(inner);
+	release(2);
+	CHECK_EQ_U64(totals(outer).current, 0);
+	cmr_region_free(outer);
+}
+
+/* Every one of these regions takes a new tag for the same set; merging must keep live blocks. */
+CMR_TEST(tags_are_merged_when_they_run_out)
+{
+	struct cmr_region *outer = open_with((struct cmr_region_options){ .exact = true });
+	enum { N = 500 };
+
+	for (unsigned i = 0; i < N; i++) {
+		struct cmr_region *inner = open_with((struct cmr_region_options){ 0 });
+
+		alloc(2 * i, 100);
+		alloc(2 * i + 1, 1000);
+		CHECK_EQ_U64(totals(inner).current, 1100);
+		cmr_region_free(inner);
+		if (i >= 200) {
+			release(2 * (i - 200));
+			release(2 * (i - 200) + 1);
+		}
+	}
+	CHECK_EQ_U64(totals(outer).current, 200 * 1100);
+	CHECK_EQ_U64(totals(outer).total, N * 1100);
+	for (unsigned i = N - 200; i < N; i++) {
+		release(2 * i);
+		release(2 * i + 1);
+	}
+	CHECK_EQ_U64(totals(outer).current, 0);
+	CHECK_EQ_U64(totals(outer).current_blocks, 0);
+	CHECK_EQ_U64(totals(outer).losses.blocks, 0);
+	cmr_region_free(outer);
+}
+
+CMR_TEST(with_nothing_open_tags_and_entries_are_dropped)
+{
+	enum { N = 300 };
+
+	for (unsigned i = 0; i < N; i++) {
+		struct cmr_region *r = open_with((struct cmr_region_options){ 0 });
+
+		/* Blocks of an earlier region, told now: no phantoms. */
+		if (i > 0)
+			release(i - 1);
+		CHECK_EQ_U64(totals(r).current_blocks, 0);
+		alloc(i, 100 + 600 * (i % 2));
+		CHECK_EQ_U64(totals(r).current_blocks, 1);
+		cmr_region_free(r);
+	}
+}
+
+CMR_TEST(stale_hash_entries_do_not_pile_up)
+{
+	struct cmr_region *r = open_with((struct cmr_region_options){ 0 });
+	size_t entries, leaves;
+
+	for (unsigned i = 0; i < 20000; i++)
+		alloc(i, 1000);
+	cmr_region_free(r);
+	cmr_blocks_measure(&cmr_planes[OUTER].blocks, &entries, &leaves);
+	CHECK(entries >= 20000);
+	r = open_with((struct cmr_region_options){ 0 });
+	cmr_blocks_measure(&cmr_planes[OUTER].blocks, &entries, &leaves);
+	CHECK_EQ_U64(entries, 0);
+	cmr_region_free(r);
+}
+
+/* --- other threads ----------------------------------------------------------------------------- */
+
+struct visitor {
+	pthread_t handle;
+	_Atomic int turn; /* what to do; set by the test, 0 when done */
+	unsigned block;
+	size_t size;
+	int32_t native_id;
+};
+
+static void *visit(void *data)
+{
+	struct visitor *v = data;
+
+	cmr_thread_born(cmr_thread_stamp());
+	fake_stack_at(2);
+	v->native_id = cmr_thread_self()->native_id;
+	atomic_store(&v->turn, 0);
+	for (;;) {
+		switch (atomic_load(&v->turn)) {
+		case 1:
+			alloc(v->block, v->size);
+			break;
+		case 2:
+			release(v->block);
+			break;
+		case 3: /* an event that does not end */
+			cmr_gate_enter(CMR_GUARD_ALL);
+			atomic_store(&v->turn, 0);
+			while (atomic_load(&v->turn) != 4)
+				sched_yield();
+			cmr_gate_leave(CMR_GUARD_ALL);
+			break;
+		case 9:
+			return NULL;
+		default:
+			sched_yield();
+			continue;
+		}
+		atomic_store(&v->turn, 0);
+	}
+}
+
+static void tell(struct visitor *v, int turn)
+{
+	atomic_store(&v->turn, turn);
+	while (atomic_load(&v->turn) != 0)
+		sched_yield();
+}
+
+static void come(struct visitor *v)
+{
+	atomic_store(&v->turn, -1);
+	REQUIRE(pthread_create(&v->handle, NULL, visit, v) == 0);
+	while (atomic_load(&v->turn) != 0)
+		sched_yield();
+}
+
+static void go(struct visitor *v)
+{
+	atomic_store(&v->turn, 9);
+	pthread_join(v->handle, NULL);
+}
+
+static void visitor_alloc(struct visitor *v, unsigned block, size_t size)
+{
+	v->block = block;
+	v->size = size;
+	tell(v, 1);
+}
+
+CMR_TEST(scopes_say_whose_blocks_count)
+{
+	static const uint64_t expected[3][2] = {
+		[CMR_SCOPE_ALL] = { 111, 100 }, [CMR_SCOPE_TEST] = { 101, 0 }, [CMR_SCOPE_CURRENT] = { 1, 0 }
+	};
+
+	for (int scope = 0; scope < 3; scope++) {
+		struct visitor before = { .size = 0 }, after = { .size = 0 };
+		struct cmr_region *r;
+
+		rig_begin();
+		come(&before);
+		r = open_with((struct cmr_region_options){ .scope = (enum cmr_scope)scope,
+							   .exact = true });
+		come(&after);
+		alloc(1, 1);
+		visitor_alloc(&before, 2, 10);
+		visitor_alloc(&after, 3, 100);
+		CHECK_EQ_U64(totals(r).current, expected[scope][0]);
+		/* Who frees makes no difference. */
+		before.block = 3;
+		tell(&before, 2);
+		release(2);
+		CHECK_EQ_U64(totals(r).current, 1);
+		CHECK_EQ_U64(totals(r).old_at_peak, scope == CMR_SCOPE_ALL ? 10 : 0);
+		CHECK_EQ_U64(totals(r).own_peak, scope == CMR_SCOPE_ALL ? 101 : expected[scope][0]);
+		go(&before);
+		go(&after);
+		cmr_region_free(r);
+	}
+}
+
+CMR_TEST(older_threads_are_told_apart)
+{
+	struct visitor old[CMR_MAX_OLD_THREADS + 1];
+	struct cmr_old_thread rows[CMR_MAX_OLD_THREADS];
+	struct cmr_region *r;
+
+	rig_begin();
+	for (int i = 0; i <= CMR_MAX_OLD_THREADS; i++)
+		come(&old[i]);
+	r = open_with((struct cmr_region_options){ 0 });
+	CHECK_EQ_U64(cmr_region_old_threads(r, rows), 0);
+	alloc(100, 5);
+	for (unsigned i = 0; i <= CMR_MAX_OLD_THREADS; i++) {
+		visitor_alloc(&old[i], i, 10 + i);
+		visitor_alloc(&old[i], 50 + i, 1);
+	}
+	CHECK_EQ_U64(cmr_region_old_threads(r, rows), CMR_MAX_OLD_THREADS);
+	for (unsigned i = 0; i < CMR_MAX_OLD_THREADS - 1; i++) {
+		CHECK_EQ_I64(rows[i].native_id, old[i].native_id);
+		CHECK_EQ_U64(rows[i].bytes, 11 + i);
+		CHECK_EQ_U64(rows[i].blocks, 2);
+	}
+	CHECK_EQ_I64(rows[CMR_MAX_OLD_THREADS - 1].native_id, 0);
+	CHECK_EQ_U64(rows[CMR_MAX_OLD_THREADS - 1].bytes, 18 + 19);
+	CHECK_EQ_U64(rows[CMR_MAX_OLD_THREADS - 1].blocks, 4);
+	CHECK_EQ_U64(totals(r).old_current, 9 * 10 + 36 + 9);
+	CHECK_EQ_U64(totals(r).old_blocks, 18);
+	/* After the seal: live numbers go on, the others do not. */
+	cmr_region_seal(r);
+	CHECK_EQ_U64(totals(r).own_peak, 5);
+	visitor_alloc(&old[0], 200, 1000);
+	alloc(201, 2000);
+	CHECK_EQ_U64(totals(r).own_peak, 5);
+	CHECK_EQ_U64(totals(r).old_current, 9 * 10 + 36 + 9 + 1000);
+	CHECK_EQ_U64(totals(r).old_at_peak, 9 * 10 + 36 + 9);
+	(void)cmr_region_old_threads(r, rows);
+	CHECK_EQ_U64(rows[0].bytes, 11);
+	for (int i = 0; i <= CMR_MAX_OLD_THREADS; i++)
+		go(&old[i]);
+	cmr_region_free(r);
+}
+
+/* A thread that never comes out of an event keeps tags from being reused: a clear error, then, when
+ * it has come out, tags again. */
+CMR_TEST(a_stuck_thread_costs_an_error_not_a_phantom)
+{
+	struct visitor stuck;
+	struct cmr_region_options options = { 0 };
+	struct cmr_error err = { .status = CMR_OK };
+	enum cmr_status status = CMR_OK;
+	int n = 0;
+
+	rig_begin();
+	come(&stuck);
+	tell(&stuck, 3);
+	while (n < 200 && status == CMR_OK) {
+		struct cmr_region *r = cmr_region_new(&options);
+
+		status = cmr_region_open(r, &err);
+		if (status == CMR_OK) {
+			alloc(1, 10);
+			CHECK_EQ_U64(totals(r).current, 10);
+			release(1);
+		}
+		cmr_region_free(r);
+		n++;
+	}
+	CHECK_EQ_I64(status, CMR_TOO_MANY);
+	CHECK(n > 30);
+	tell(&stuck, 4);
+	for (int i = 0; i < 200; i++)
+		cmr_region_free(open_with(options));
+	go(&stuck);
+}
+
+/* --- configuration ----------------------------------------------------------------------------- */
+
+CMR_TEST(no_tag_left_is_a_loss)
+{
+	struct cmr_region *r = open_with((struct cmr_region_options){ 0 });
+	struct cmr_plane *plane = &cmr_planes[OUTER];
+
+	for (unsigned t = 1; t < CMR_N_TAGS; t++)
+		plane->tags[t].used = plane->tags[t].retired = true;
+	alloc(1, 10);
+	CHECK_EQ_U64(totals(r).current, 0);
+	CHECK_EQ_U64(totals(r).losses.blocks, 1);
+	cmr_region_close(r);
+	CHECK_EQ_U64(totals(r).losses.blocks, 1);
+	cmr_region_free(r);
+	r = open_with((struct cmr_region_options){ 0 }); /* all are found to be empty */
+	alloc(1, 10);
+	CHECK_EQ_U64(totals(r).current, 10);
+	CHECK_EQ_U64(totals(r).losses.blocks, 0);
+	cmr_region_free(r);
+}
+
+static bool refuse(size_t bytes)
+{
+	(void)bytes;
+	return false;
+}
+
+CMR_TEST(refused_memory_is_an_error_of_the_start)
+{
+	struct cmr_region_options options = { 0 };
+	struct cmr_region *have[40];
+	unsigned n = 0;
+
+	rig_begin();
+	/* Use up what is kept for reuse. */
+	cmr_memory_set_gatekeeper(refuse);
+	while (n < 40 && (have[n] = cmr_region_new(&options)) != NULL)
+		n++;
+	CHECK(n < 40);
+	CHECK_EQ_U64(cmr_regions_alive(), n);
+	cmr_memory_set_gatekeeper(NULL);
+	while (n > 0)
+		cmr_region_free(have[--n]);
+	CHECK_EQ_U64(cmr_regions_alive(), 0);
+}
+
+CMR_TEST(the_root_is_that_of_the_outermost_region)
+{
+	static int frame_a, frame_b;
+	struct cmr_region *a, *b, *c;
+	struct cmr_thread *self;
+
+	a = open_with((struct cmr_region_options){ .root = &frame_a });
+	self = cmr_thread_self();
+	alloc(1, 1);
+	CHECK_EQ_PTR(self->root, &frame_a);
+	b = open_with((struct cmr_region_options){ .root = &frame_b, .basis = CMR_BASIS_SYSTEM });
+	c = open_with((struct cmr_region_options){ .root = NULL });
+	alloc(2, 1);
+	CHECK_EQ_PTR(self->root, &frame_a);
+	cmr_region_free(a);
+	cmr_on_alloc(CMR_PLANE_SYSTEM, BASE, 1, CMR_KIND_MALLOC);
+	CHECK_EQ_PTR(self->root, &frame_b);
+	cmr_region_free(b);
+	alloc(3, 1);
+	CHECK_EQ_PTR(self->root, NULL);
+	cmr_region_free(c);
+}
+
+/* When nobody holds a region, many stacks are forgotten; else they stay. */
+CMR_TEST(locations_are_forgotten_when_nobody_needs_them)
+{
+	struct cmr_region_options options = { .exact = true };
+	struct cmr_region *r = open_with(options);
+	cmr_node_id node = 0;
+
+	for (unsigned i = 0; i < (1u << 18) + 10; i++)
+		node = cmr_nodes_child(0, 1, (int32_t)(i % FAKE_UNITS + (i / FAKE_UNITS << 12)));
+	CHECK(node != 0);
+	cmr_region_free(cmr_region_new(&options));
+	CHECK(cmr_nodes_count() > 1u << 18);
+	cmr_region_free(r);
+	r = open_with(options);
+	CHECK_EQ_U64(cmr_nodes_count(), 0);
+	alloc(1, 10);
+	CHECK_EQ_U64(totals(r).current, 10);
+	CHECK_EQ_U64(totals(r).losses.stacks, 0);
+	cmr_region_free(r);
+}
+
+CMR_TEST(periods_follow_live_bytes)
+{
+	struct cmr_region *r = open_with((struct cmr_region_options){ .max_period = 1024 });
+	struct cmr_plane *plane = &cmr_planes[OUTER];
+	struct cmr_region *inner;
+
+	alloc(1, 2047);
+	CHECK_EQ_U64(plane->period_log2, 0);
+	CHECK(totals(r).exact);
+	alloc(2, 1);
+	CHECK_EQ_U64(plane->period_log2, 1);
+	CHECK_EQ_U64(totals(r).period, 2);
+	CHECK(!totals(r).exact);
+	alloc(3, 100000);
+	CHECK_EQ_U64(plane->period_log2, 6);
+	inner = open_with((struct cmr_region_options){ .exact = true });
+	CHECK_EQ_U64(plane->period_log2, 0);
+	CHECK(totals(inner).exact);
+	CHECK_EQ_U64(totals(r).period, 64);
+	cmr_region_free(inner);
+	CHECK_EQ_U64(plane->period_log2, 6);
+	alloc(4, (size_t)1 << 40);
+	CHECK_EQ_U64(plane->period_log2, 10);
+	release(4); /* it does not come down again */
+	CHECK_EQ_U64(plane->period_log2, 10);
+	CHECK_EQ_U64(totals(r).largest, (uint64_t)1 << 40);
+	cmr_region_free(r);
+}
+
+CMR_TEST(in_a_forked_child_nothing_is_open)
+{
+	struct cmr_region *r = open_with((struct cmr_region_options){ .exact = true }), *next;
+
+	alloc(1, 100);
+	cmr_regions_after_fork(); /* as the child's handler calls it */
+	CHECK_EQ_U64(cmr_planes[OUTER].open, 0);
+	CHECK_EQ_U64(totals(r).peak, 100);
+	CHECK(r->stopped);
+	next = open_with((struct cmr_region_options){ .exact = true });
+	release(1);
+	CHECK_EQ_U64(totals(next).current_blocks, 0);
+	alloc(2, 30);
+	CHECK_EQ_U64(totals(next).current, 30);
+	cmr_region_close(r);
+	CHECK_EQ_U64(totals(next).current, 30);
+	cmr_region_free(r);
+	cmr_region_free(next);
+}
