@@ -262,7 +262,7 @@ static void barrier_everywhere(void)
 {
 	int saved = errno;
 
-	atomic_thread_fence(memory_order_seq_cst);
+	/* Both are full barriers on this thread, too. */
 	if (!membarrier_everywhere())
 		protect_everywhere();
 	errno = saved;
