@@ -113,7 +113,7 @@ def read_settings(config: pytest.Config) -> Settings:
 
     def flag(option: str, *keys: str) -> bool:
         given = config.getoption(option)
-        return bool(given) if given is not None else any(_ini(config, key) for key in keys)
+        return bool(given) if given is not None else any(_flag(config, key) for key in keys)
 
     def number(option: str, key: str, default: int, least: int) -> int:
         given = config.getoption(option)
@@ -159,19 +159,23 @@ def _refuse_not_yet(config: pytest.Config) -> None:
         raise pytest.UsageError(
             f"{asked[0]}: {_NOT_YET[asked[0]]} are not available in this version of pytest-cmemray"
         )
-    if _ini(config, "native"):
+    if _flag(config, "native"):
         raise pytest.UsageError(
             f"ini key native: {_NOT_YET['--native']} are not available in this version of "
             "pytest-cmemray; remove the key or set it to false"
         )
 
 
-def _ini(config: pytest.Config, key: str) -> Any:
+def _ini(config: pytest.Config, key: str, valid: str = "") -> Any:
     """The value of `key`; None or something empty when it is not set."""
     try:
         return config.getini(key)
-    except (ValueError, TypeError) as error:
-        raise pytest.UsageError(f"ini key {key}: {error}; valid are true and false") from None
+    except (ValueError, TypeError, pytest.UsageError) as error:
+        raise pytest.UsageError(f"ini key {key}: {error}{valid}") from None
+
+
+def _flag(config: pytest.Config, key: str) -> bool:
+    return bool(_ini(config, key, "; valid are true and false"))
 
 
 def _parsed(config: pytest.Config, key: str, parse: Callable[[Any], Any], default: Any) -> Any:
@@ -191,7 +195,7 @@ def _whole(least: int) -> Callable[[Any], int]:
         except ValueError:
             number = least - 1
         if number < least:
-            raise ValueError(f"{value!r} is not a whole number of at least {least}")
+            raise ValueError(f"{str(value)!r} is not a whole number of at least {least}")
         return number
 
     return parse
