@@ -208,7 +208,7 @@ void *cmr_arena_take(struct cmr_arena *arena, size_t bytes)
 
 	if (bytes > SIZE_MAX / 2)
 		return NULL;
-	bytes = (bytes + 15) & ~(size_t)15;
+	bytes = bytes != 0 ? (bytes + 15) & ~(size_t)15 : 16;
 	if (bytes > arena->size - arena->used) {
 		if (bytes > CHUNK / 4)
 			return take_large(arena, bytes);

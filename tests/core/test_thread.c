@@ -1,0 +1,710 @@
+/* Per-thread structs: birth, exit, fork; waiting until no hook is in flight. */
+#include "cmr_test.h"
+
+#include <pthread.h>
+#include <semaphore.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <time.h>
+
+#include "events/gate.h"
+#include "os/losses.h"
+#include "os/memory.h"
+#include "os/thread.h"
+
+/* ThreadSanitizer allows no new threads in the child of a process that had some. */
+#if defined(__SANITIZE_THREAD__)
+#define UNDER_TSAN true
+#elif defined(__has_feature)
+#define UNDER_TSAN __has_feature(thread_sanitizer)
+#else
+#define UNDER_TSAN false
+#endif
+
+#define OUTER CMR_GUARD(CMR_PLANE_OUTER)
+#define SYSTEM CMR_GUARD(CMR_PLANE_SYSTEM)
+
+/* The gate itself belongs to the layer above. */
+static uintptr_t guard_word(void)
+{
+	return atomic_load(&cmr_tls.guard);
+}
+
+static int64_t now_us(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000;
+}
+
+static void sleep_us(long us)
+{
+	const struct timespec t = { .tv_sec = us / 1000000, .tv_nsec = us % 1000000 * 1000 };
+
+	nanosleep(&t, NULL);
+}
+
+static void must_init(void)
+{
+	struct cmr_error err;
+
+	REQUIRE(cmr_thread_init(&err) == CMR_OK);
+}
+
+static void count_one(struct cmr_thread *thread, void *data)
+{
+	(void)thread;
+	++*(unsigned *)data;
+}
+
+static unsigned n_threads(void)
+{
+	unsigned n = 0;
+
+	cmr_thread_each(count_one, &n);
+	return n;
+}
+
+static uint64_t thread_losses(void)
+{
+	struct cmr_losses losses;
+
+	cmr_losses_read(&losses);
+	return losses.threads;
+}
+
+static bool refuse(size_t bytes)
+{
+	(void)bytes;
+	return false;
+}
+
+/* Runs BODY in a thread of its own and waits for its end. */
+static void *run(void *(*body)(void *), void *argument)
+{
+	pthread_t thread;
+	void *result = NULL;
+
+	REQUIRE(pthread_create(&thread, NULL, body, argument) == 0);
+	REQUIRE(pthread_join(thread, &result) == 0);
+	return result;
+}
+
+/* --- structs --- */
+
+CMR_TEST(without_the_key_no_thread_gets_a_struct)
+{
+	uint64_t lost = thread_losses();
+
+	errno = 33;
+	CHECK(cmr_thread_self() == NULL);
+	CHECK_EQ_I64(errno, 33);
+	CHECK_EQ_U64(thread_losses() - lost, 1);
+	CHECK_EQ_U64(n_threads(), 0);
+}
+
+/* Runs before any struct was made: the pool has nothing in store. */
+CMR_TEST(a_refused_struct_is_a_status_and_a_loss)
+{
+	struct cmr_error err = { .status = CMR_OK };
+	uint64_t lost = thread_losses();
+
+	cmr_memory_set_gatekeeper(refuse);
+	CHECK_EQ_U64(cmr_thread_init(&err), CMR_NO_MEMORY);
+	CHECK_EQ_U64(err.status, CMR_NO_MEMORY);
+	CHECK(cmr_thread_self() == NULL);
+	cmr_memory_set_gatekeeper(NULL);
+	CHECK_EQ_U64(thread_losses() - lost, 2);
+	CHECK_EQ_U64(n_threads(), 0);
+	CHECK_EQ_U64(guard_word(), 0);
+}
+
+CMR_TEST(the_initialising_thread_has_ordinal_0)
+{
+	struct cmr_thread *self;
+
+	must_init();
+	self = cmr_tls.self;
+	REQUIRE(self != NULL);
+	CHECK_EQ_U64(self->ordinal, 0);
+	CHECK_EQ_I64(self->native_id, syscall(SYS_gettid));
+	CHECK_EQ_U64(self->birth, 0);
+	CHECK_EQ_PTR(cmr_thread_self(), self);
+	must_init();
+	CHECK_EQ_PTR(cmr_tls.self, self);
+	CHECK_EQ_U64(n_threads(), 1);
+	CHECK_EQ_U64(guard_word(), 0);
+}
+
+static void *look_at_self(void *argument)
+{
+	struct cmr_thread *self;
+
+	(void)argument;
+	CHECK(cmr_tls.self == NULL);
+	errno = 44;
+	self = cmr_thread_self();
+	CHECK_EQ_I64(errno, 44);
+	REQUIRE(self != NULL);
+	CHECK_EQ_PTR(cmr_tls.self, self);
+	CHECK_EQ_I64(self->native_id, syscall(SYS_gettid));
+	CHECK_EQ_U64(self->view[0].config, 0);
+	CHECK_EQ_U64(n_threads(), 2);
+	CHECK_EQ_U64(guard_word(), 0);
+	return (void *)(uintptr_t)self->ordinal;
+}
+
+CMR_TEST(threads_are_numbered_in_order_of_appearance)
+{
+	uintptr_t first, second;
+
+	must_init();
+	first = (uintptr_t)run(look_at_self, NULL);
+	second = (uintptr_t)run(look_at_self, NULL);
+	CHECK(first > 0);
+	CHECK_EQ_U64(second, first + 1);
+	CHECK_EQ_U64(n_threads(), 1);
+}
+
+static void *be_born(void *stamp)
+{
+	uintptr_t before = guard_word();
+
+	cmr_thread_born(*(uint64_t *)stamp);
+	CHECK_EQ_U64(guard_word(), before);
+	CHECK_EQ_U64(cmr_thread_self()->birth, *(uint64_t *)stamp);
+	return NULL;
+}
+
+CMR_TEST(stamps_rise_and_births_are_kept)
+{
+	uint64_t a = cmr_thread_stamp(), b = cmr_thread_stamp();
+
+	must_init();
+	CHECK(a > 0);
+	CHECK(b > a);
+	run(be_born, &b);
+}
+
+CMR_TEST(the_guard_is_raised_and_restored)
+{
+	uintptr_t before = cmr_guard_raise(OUTER), inner;
+
+	CHECK_EQ_U64(before, 0);
+	CHECK_EQ_U64(guard_word(), OUTER);
+	inner = cmr_guard_raise(SYSTEM | OUTER);
+	CHECK_EQ_U64(inner, OUTER);
+	CHECK_EQ_U64(guard_word(), CMR_GUARD_ALL);
+	cmr_guard_restore(inner);
+	CHECK_EQ_U64(guard_word(), OUTER);
+	cmr_guard_restore(before);
+	CHECK_EQ_U64(guard_word(), 0);
+}
+
+/* --- thread exit --- */
+
+static struct {
+	unsigned calls;
+	uintptr_t guard;
+	unsigned threads;
+	bool self_gone;
+} at_exit;
+
+static void note_exit(struct cmr_thread *thread)
+{
+	at_exit.calls++;
+	at_exit.guard = guard_word();
+	at_exit.threads = n_threads();
+	at_exit.self_gone = cmr_tls.self == NULL && thread->native_id != 0;
+}
+
+CMR_TEST(at_exit_the_struct_is_returned_once_and_guarded)
+{
+	must_init();
+	memset(&at_exit, 0, sizeof at_exit);
+	cmr_thread_on_exit = note_exit;
+	run(look_at_self, NULL);
+	cmr_thread_on_exit = NULL;
+	CHECK_EQ_U64(at_exit.calls, 1);
+	CHECK_EQ_U64(at_exit.guard, CMR_GUARD_ALL);
+	CHECK_EQ_U64(at_exit.threads, 1);
+	CHECK(at_exit.self_gone);
+}
+
+CMR_TEST(structs_are_used_again)
+{
+	size_t before;
+
+	must_init();
+	run(look_at_self, NULL);
+	before = cmr_memory_mapped();
+	for (int i = 0; i < 2000; i++)
+		run(look_at_self, NULL);
+	CHECK_EQ_U64(cmr_memory_mapped(), before);
+}
+
+/* A key of the program whose destructor has an event in every round. */
+static pthread_key_t busy_key;
+static struct {
+	unsigned round;
+	const struct cmr_thread *self[8];
+	uintptr_t guard[8];
+	unsigned threads[8];
+} rounds;
+
+/* ThreadSanitizer takes a thread for ended before its last round of destructors. */
+__attribute__((no_sanitize("thread"))) static void busy_destructor(void *value)
+{
+	unsigned r = rounds.round++;
+
+	rounds.guard[r] = guard_word();
+	rounds.self[r] = (guard_word() & OUTER) == 0 ? cmr_thread_self() : cmr_tls.self;
+	rounds.threads[r] = n_threads();
+	pthread_setspecific(busy_key, value);
+}
+
+static void *exit_busily(void *with_event)
+{
+	if (with_event != NULL)
+		cmr_thread_self();
+	pthread_setspecific(busy_key, &rounds);
+	return cmr_tls.self;
+}
+
+/* The destructor of the program runs after ours in each round (its key is younger). The struct
+ * stays for the first round, is gone after the second, and none is made after that. */
+CMR_TEST(events_in_destructors_count_until_the_struct_is_gone)
+{
+	const struct cmr_thread *self;
+
+	must_init();
+	REQUIRE(pthread_key_create(&busy_key, busy_destructor) == 0);
+	memset(&rounds, 0, sizeof rounds);
+	self = run(exit_busily, &rounds);
+	CHECK_EQ_U64(rounds.round, 4);
+	CHECK_EQ_PTR(rounds.self[0], self);
+	CHECK_EQ_U64(rounds.guard[0], 0);
+	for (int r = 1; r < 4; r++) {
+		CHECK(rounds.self[r] == NULL);
+		CHECK_EQ_U64(rounds.guard[r], CMR_GUARD_ALL | CMR_GUARD_GONE);
+		CHECK_EQ_U64(rounds.threads[r], 1);
+	}
+	CHECK_EQ_U64(n_threads(), 1);
+	pthread_key_delete(busy_key);
+}
+
+/* The first event of all comes in a destructor. */
+CMR_TEST(a_thread_that_appears_at_its_exit_is_forgotten_too)
+{
+	must_init();
+	REQUIRE(pthread_key_create(&busy_key, busy_destructor) == 0);
+	memset(&rounds, 0, sizeof rounds);
+	CHECK(run(exit_busily, NULL) == NULL);
+	CHECK(rounds.self[0] != NULL);
+	CHECK_EQ_U64(rounds.threads[0], 2);
+	CHECK_EQ_U64(rounds.guard[0], 0);
+	CHECK_EQ_U64(rounds.guard[3], CMR_GUARD_ALL | CMR_GUARD_GONE);
+	CHECK_EQ_U64(n_threads(), 1);
+	pthread_key_delete(busy_key);
+}
+
+__attribute__((no_sanitize("thread"))) static void gone_destructor(void *value)
+{
+	uint64_t lost = thread_losses();
+
+	(void)value;
+	if ((guard_word() & CMR_GUARD_GONE) == 0) {
+		pthread_setspecific(busy_key, value);
+		return;
+	}
+	CHECK(cmr_thread_create() == NULL);
+	cmr_thread_born(5);
+	CHECK_EQ_U64(guard_word(), CMR_GUARD_ALL | CMR_GUARD_GONE);
+	CHECK_EQ_U64(thread_losses(), lost);
+	rounds.round++;
+}
+
+CMR_TEST(a_thread_that_is_gone_gets_no_other_struct)
+{
+	must_init();
+	REQUIRE(pthread_key_create(&busy_key, gone_destructor) == 0);
+	memset(&rounds, 0, sizeof rounds);
+	run(exit_busily, &rounds);
+	CHECK_EQ_U64(rounds.round, 1);
+	pthread_key_delete(busy_key);
+}
+
+/* --- quiesce --- */
+
+struct worker {
+	pthread_t thread;
+	uintptr_t planes; /* of its one long event */
+	sem_t inside, leave;
+};
+
+static void *have_event(void *argument)
+{
+	struct worker *w = argument;
+	uintptr_t planes = w->planes;
+
+	cmr_thread_self();
+	cmr_gate_enter(planes);
+	sem_post(&w->inside);
+	sem_wait(&w->leave);
+	cmr_gate_leave(planes);
+	return NULL;
+}
+
+static void begin(struct worker *w, uintptr_t planes)
+{
+	w->planes = planes;
+	sem_init(&w->inside, 0, 0);
+	sem_init(&w->leave, 0, 0);
+	REQUIRE(pthread_create(&w->thread, NULL, have_event, w) == 0);
+	sem_wait(&w->inside);
+}
+
+static void end(struct worker *w)
+{
+	sem_post(&w->leave);
+	pthread_join(w->thread, NULL);
+	sem_destroy(&w->inside);
+	sem_destroy(&w->leave);
+}
+
+CMR_TEST(alone_it_is_quiet)
+{
+	must_init();
+	errno = 55;
+	CHECK(cmr_thread_quiesce(CMR_PLANE_OUTER));
+	CHECK(cmr_thread_quiesce(CMR_PLANE_SYSTEM));
+	CHECK_EQ_I64(errno, 55);
+	CHECK_EQ_U64(guard_word(), 0);
+}
+
+CMR_TEST(the_callers_own_guard_does_not_count)
+{
+	uintptr_t before;
+
+	must_init();
+	before = cmr_guard_raise(CMR_GUARD_ALL);
+	CHECK(cmr_thread_quiesce(CMR_PLANE_OUTER));
+	CHECK_EQ_U64(guard_word(), CMR_GUARD_ALL);
+	cmr_guard_restore(before);
+}
+
+CMR_TEST(an_event_of_the_other_plane_is_not_waited_for)
+{
+	struct worker w;
+	int64_t start;
+
+	must_init();
+	begin(&w, SYSTEM);
+	start = now_us();
+	CHECK(cmr_thread_quiesce(CMR_PLANE_OUTER));
+	CHECK(now_us() - start < 90000);
+	end(&w);
+}
+
+static void *end_later(void *argument)
+{
+	sleep_us(30000);
+	sem_post(&((struct worker *)argument)->leave);
+	return NULL;
+}
+
+static void wait_for_a_long_event(void)
+{
+	struct worker w;
+	pthread_t ender;
+	int64_t start;
+
+	must_init();
+	begin(&w, OUTER);
+	start = now_us();
+	REQUIRE(pthread_create(&ender, NULL, end_later, &w) == 0);
+	CHECK(cmr_thread_quiesce(CMR_PLANE_OUTER));
+	CHECK(now_us() - start >= 25000);
+	pthread_join(ender, NULL);
+	end(&w);
+}
+
+CMR_TEST(an_event_under_way_is_waited_for)
+{
+	wait_for_a_long_event();
+}
+
+CMR_TEST(it_works_without_membarrier)
+{
+	cmr_thread_without_membarrier(true);
+	wait_for_a_long_event();
+	CHECK(cmr_thread_quiesce(CMR_PLANE_SYSTEM));
+	cmr_thread_without_membarrier(false);
+}
+
+CMR_TEST(a_thread_that_never_leaves_costs_the_wait_once)
+{
+	struct worker w;
+	int64_t start;
+
+	must_init();
+	begin(&w, CMR_GUARD_ALL);
+	start = now_us();
+	CHECK(!cmr_thread_quiesce(CMR_PLANE_OUTER));
+	CHECK(now_us() - start >= 90000);
+	start = now_us();
+	CHECK(!cmr_thread_quiesce(CMR_PLANE_OUTER));
+	CHECK(now_us() - start < 50000);
+	/* Each plane has its own memory of that. */
+	start = now_us();
+	CHECK(!cmr_thread_quiesce(CMR_PLANE_SYSTEM));
+	CHECK(now_us() - start >= 90000);
+	end(&w);
+	CHECK(cmr_thread_quiesce(CMR_PLANE_OUTER));
+}
+
+static void *have_many_events(void *argument)
+{
+	struct worker *w = argument;
+
+	have_event(w); /* the one that is stuck */
+	return have_event(w);
+}
+
+CMR_TEST(who_came_out_is_waited_for_again)
+{
+	struct worker w = { .planes = OUTER };
+	int64_t start;
+
+	must_init();
+	sem_init(&w.inside, 0, 0);
+	sem_init(&w.leave, 0, 0);
+	REQUIRE(pthread_create(&w.thread, NULL, have_many_events, &w) == 0);
+	sem_wait(&w.inside);
+	CHECK(!cmr_thread_quiesce(CMR_PLANE_OUTER));
+	CHECK(!cmr_thread_quiesce(CMR_PLANE_OUTER));
+	w.planes = SYSTEM; /* of the next event */
+	sem_post(&w.leave);
+	sem_wait(&w.inside);
+	CHECK(cmr_thread_quiesce(CMR_PLANE_OUTER)); /* seen outside: no longer stuck */
+	end(&w);
+	begin(&w, OUTER);
+	start = now_us();
+	CHECK(!cmr_thread_quiesce(CMR_PLANE_OUTER));
+	CHECK(now_us() - start >= 90000);
+	end(&w);
+}
+
+static void *exit_inside(void *argument)
+{
+	struct worker *w = argument;
+
+	cmr_thread_self();
+	cmr_gate_enter(OUTER);
+	sem_post(&w->inside);
+	sleep_us(20000);
+	return NULL; /* as after a longjmp out of a hook: never left */
+}
+
+CMR_TEST(a_thread_that_ends_is_no_longer_waited_for)
+{
+	struct worker w;
+
+	must_init();
+	sem_init(&w.inside, 0, 0);
+	REQUIRE(pthread_create(&w.thread, NULL, exit_inside, &w) == 0);
+	sem_wait(&w.inside);
+	CHECK(cmr_thread_quiesce(CMR_PLANE_OUTER));
+	pthread_join(w.thread, NULL);
+	sem_destroy(&w.inside);
+}
+
+static atomic_uint n_false;
+
+static void *quiesce_once(void *nothing)
+{
+	if (!cmr_thread_quiesce(CMR_PLANE_OUTER))
+		atomic_fetch_add(&n_false, 1);
+	return nothing;
+}
+
+CMR_TEST(eight_may_wait_at_a_time)
+{
+	pthread_t callers[9];
+	struct worker w;
+	int64_t start;
+
+	must_init();
+	atomic_store(&n_false, 0);
+	begin(&w, OUTER);
+	for (int i = 0; i < 8; i++)
+		REQUIRE(pthread_create(&callers[i], NULL, quiesce_once, NULL) == 0);
+	sleep_us(30000);
+	start = now_us();
+	REQUIRE(pthread_create(&callers[8], NULL, quiesce_once, NULL) == 0);
+	pthread_join(callers[8], NULL);
+	if (now_us() - start < 40000) /* else the others were done before the ninth began */
+		CHECK_EQ_U64(atomic_load(&n_false), 1);
+	sem_post(&w.leave);
+	for (int i = 0; i < 8; i++)
+		pthread_join(callers[i], NULL);
+	CHECK(atomic_load(&n_false) <= 9);
+	end(&w);
+	CHECK(cmr_thread_quiesce(CMR_PLANE_OUTER)); /* all their bits were given back */
+}
+
+/* The promise in use: after the gate is closed and it is quiet, nothing is written any more. */
+static _Atomic uintptr_t open_gate;
+static uint64_t table[64]; /* no atomics: events and the owner never meet */
+static atomic_bool stop;
+
+static void *have_events(void *argument)
+{
+	unsigned i = 0, *n = argument;
+
+	cmr_thread_self();
+	while (!atomic_load_explicit(&stop, memory_order_relaxed)) {
+		if (atomic_load_explicit(&open_gate, memory_order_acquire) == 0)
+			continue;
+		cmr_gate_enter(OUTER);
+		if (atomic_load_explicit(&open_gate, memory_order_acquire) != 0) {
+			table[*n * 32 + i % 32] = 1;
+			i++;
+		}
+		cmr_gate_leave(OUTER);
+	}
+	return NULL;
+}
+
+CMR_TEST(after_it_nothing_is_written)
+{
+	pthread_t threads[2];
+	unsigned numbers[2] = { 0, 1 }, quiet = 0, wrote = 0;
+
+	must_init();
+	for (int i = 0; i < 2; i++)
+		REQUIRE(pthread_create(&threads[i], NULL, have_events, &numbers[i]) == 0);
+	for (int round = 0; round < 300; round++) {
+		atomic_store(&open_gate, 1);
+		sleep_us(100);
+		atomic_store(&open_gate, 0);
+		if (!cmr_thread_quiesce(CMR_PLANE_OUTER))
+			continue;
+		quiet++;
+		for (int i = 0; i < 64; i++)
+			wrote += table[i] != 0;
+		memset(table, 0, sizeof table);
+		for (int k = 0; k < 50; k++)
+			for (int i = 0; i < 64; i++)
+				CHECK_EQ_U64(*(volatile uint64_t *)&table[i], 0);
+	}
+	atomic_store(&stop, true);
+	for (int i = 0; i < 2; i++)
+		pthread_join(threads[i], NULL);
+	CHECK(quiet > 250);
+	CHECK(wrote > 0);
+}
+
+/* --- fork --- */
+
+static unsigned returned;
+
+static void count_returned(struct cmr_thread *thread)
+{
+	(void)thread;
+	returned++;
+}
+
+static void in_child(void)
+{
+	struct cmr_thread *self = cmr_tls.self;
+	uint32_t ordinal = self->ordinal;
+
+	cmr_thread_on_exit = count_returned;
+	cmr_thread_after_fork();
+	CHECK_EQ_U64(returned, 1); /* the idle one; the one inside an event is left alone */
+	CHECK_EQ_U64(n_threads(), 1);
+	CHECK_EQ_PTR(cmr_tls.self, self);
+	CHECK_EQ_U64(self->ordinal, ordinal);
+	CHECK_EQ_I64(self->native_id, getpid());
+	cmr_thread_on_exit = NULL;
+	CHECK(cmr_thread_quiesce(CMR_PLANE_OUTER));
+	if (!UNDER_TSAN)
+		run(look_at_self, NULL);
+	_exit(atomic_load(&cmr_test_failures) == 0 ? 0 : 1);
+}
+
+static void in_strange_child(void)
+{
+	cmr_tls.self = NULL; /* as when a thread forks that has no struct */
+	cmr_thread_after_fork();
+	_exit(n_threads() == 0 ? 0 : 1);
+}
+
+static void fork_and_check(void (*child)(void))
+{
+	int status = -1;
+	pid_t pid = fork();
+
+	if (pid == 0)
+		child();
+	REQUIRE(pid > 0 && waitpid(pid, &status, 0) == pid);
+	CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+}
+
+CMR_TEST(only_the_forking_thread_survives)
+{
+	struct worker idle, busy;
+
+	must_init();
+	begin(&idle, 0);
+	begin(&busy, OUTER);
+	CHECK_EQ_U64(n_threads(), 3);
+	fork_and_check(in_child);
+	fork_and_check(in_strange_child);
+	CHECK_EQ_U64(n_threads(), 3);
+	end(&idle);
+	end(&busy);
+	CHECK_EQ_U64(n_threads(), 1);
+}
+
+static void *appear(void *nothing)
+{
+	cmr_thread_self();
+	return nothing;
+}
+
+static void *come_and_go(void *nothing)
+{
+	while (!atomic_load(&stop))
+		run(appear, NULL);
+	return nothing;
+}
+
+/* The lock may be held by a thread that the child does not have. */
+CMR_TEST(a_fork_may_come_at_any_moment)
+{
+	pthread_t threads[2];
+
+	must_init();
+	atomic_store(&stop, false);
+	for (int i = 0; i < 2; i++)
+		REQUIRE(pthread_create(&threads[i], NULL, come_and_go, NULL) == 0);
+	for (int round = 0; round < 50; round++) {
+		int status = -1;
+		pid_t pid = fork();
+
+		if (pid == 0) {
+			alarm(20);
+			cmr_thread_after_fork();
+			_exit(n_threads() == 1 && cmr_thread_quiesce(CMR_PLANE_OUTER) ? 0 : 1);
+		}
+		REQUIRE(pid > 0 && waitpid(pid, &status, 0) == pid);
+		CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+	}
+	atomic_store(&stop, true);
+	for (int i = 0; i < 2; i++)
+		pthread_join(threads[i], NULL);
+	CHECK_EQ_U64(n_threads(), 1);
+}
