@@ -66,24 +66,27 @@ void cmr_on_unmap(enum cmr_plane_id plane, uintptr_t start, size_t bytes);
 /* mprotect succeeded. */
 void cmr_on_protect(enum cmr_plane_id plane, uintptr_t start, size_t bytes, int prot);
 
-/* Mappings taken out for mremap, one piece for each interval and basis. Two adjoining mappings may
- * be one to the kernel; more than there is room for are counted as unmapped, a `mappings` loss. */
+/* Mappings taken out for munmap or mremap, one piece for each interval and basis. Those that there is
+ * no room for are booked as unmapped at once; unless that is what happens, a `mappings` loss. */
 #define CMR_MAX_TAKEN 4
 struct cmr_range_taken {
 	uintptr_t start, end; /* that was cut, in whole pages */
 	struct cmr_range_cut pieces[CMR_MAX_TAKEN];
 	uint8_t basis[CMR_MAX_TAKEN]; /* of each piece: whose table it came from */
-	unsigned n;
+	unsigned n, n_booked;         /* pieces; and how many there was no room for */
 };
 
-/* mremap of [START, START + BYTES) is about to be called. Takes it out, books nothing. */
+/* munmap or mremap of [START, START + BYTES) is about to be called. Takes it out. */
 void cmr_on_remap_begin(enum cmr_plane_id plane, uintptr_t start, size_t bytes,
 			struct cmr_range_taken *taken);
 
 /* It failed: all as before. */
 void cmr_on_remap_failed(enum cmr_plane_id plane, const struct cmr_range_taken *taken);
 
-/* It succeeded: books the end of TAKEN and a new mapping [START, START + BYTES) of the class it had.
+/* munmap succeeded: books the end of TAKEN. */
+void cmr_on_unmap_done(enum cmr_plane_id plane, const struct cmr_range_taken *taken);
+
+/* mremap succeeded: books the end of TAKEN and a new mapping [START, START + BYTES) of the class it had.
  * Nothing taken, and OLD_BYTES not 0: a mapping older than the region, counted as new and reported
  * apart. OLD_BYTES 0 makes a second view of a shared mapping. */
 void cmr_on_remap_done(enum cmr_plane_id plane, const struct cmr_range_taken *taken,

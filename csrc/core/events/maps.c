@@ -223,7 +223,7 @@ static void visit_taken(void *data, const struct cmr_range_cut *cut)
 	struct taker *t = data;
 
 	if (t->taken->n == CMR_MAX_TAKEN) {
-		cmr_lose(CMR_LOSS_mappings);
+		t->taken->n_booked++;
 		book_cut(&t->cutter, cut);
 		return;
 	}
@@ -274,8 +274,15 @@ static struct cmr_range rejoin_locked(struct cmr_ranges *ranges, uintptr_t start
 	return whole;
 }
 
+static void lose_booked(const struct cmr_range_taken *taken)
+{
+	for (unsigned i = 0; i < taken->n_booked; i++)
+		cmr_lose(CMR_LOSS_mappings);
+}
+
 void cmr_on_remap_failed(enum cmr_plane_id id, const struct cmr_range_taken *taken)
 {
+	lose_booked(taken);
 	for (unsigned i = 0; i < taken->n; i++) {
 		const struct cmr_range_cut *piece = &taken->pieces[i];
 		struct cutter c = { &cmr_planes[id], (enum cmr_basis)taken->basis[i] };
@@ -291,6 +298,15 @@ void cmr_on_remap_failed(enum cmr_plane_id id, const struct cmr_range_taken *tak
 			book_cut(&c, piece);
 		}
 		cmr_lock_drop(&ranges->lock);
+	}
+}
+
+void cmr_on_unmap_done(enum cmr_plane_id id, const struct cmr_range_taken *taken)
+{
+	for (unsigned i = 0; i < taken->n; i++) {
+		struct cutter c = { &cmr_planes[id], (enum cmr_basis)taken->basis[i] };
+
+		book_cut(&c, &taken->pieces[i]);
 	}
 }
 
@@ -311,6 +327,7 @@ void cmr_on_remap_done(enum cmr_plane_id id, const struct cmr_range_taken *taken
 	struct cmr_range range = { .start = start, .end = start + bytes };
 
 	(void)old_start;
+	lose_booked(taken);
 	if (thread != NULL) {
 		range.location = cmr_locations_here(thread, CMR_KIND_MREMAP);
 		range.located = range.location != 0;

@@ -54,7 +54,9 @@ void cmr_hooks_catch_up(void);
 /* First thing in every event of whoever tells events (wrappers, the interpreter's allocators). */
 static inline void cmr_hooks_catch_up_if_marked(void)
 {
-	if (__builtin_expect((cmr_tls.guard & CMR_GUARD_RESCAN) != 0, 0))
+	uintptr_t guard = atomic_load_explicit(&cmr_tls.guard, memory_order_relaxed);
+
+	if (__builtin_expect((guard & CMR_GUARD_RESCAN) != 0, 0))
 		cmr_hooks_catch_up();
 }
 

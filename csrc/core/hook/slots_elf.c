@@ -368,12 +368,11 @@ static void find_exempt(void)
 
 enum cmr_status cmr_hooks_refresh(struct cmr_hook_report *out, struct cmr_error *err)
 {
-	uintptr_t guard = cmr_tls.guard;
+	uintptr_t guard = cmr_guard_raise(CMR_GUARD_ALL);
 	enum cmr_status status = CMR_OK;
 	struct walk walk = { .probe = true };
 	int saved = errno;
 
-	cmr_gate_enter(CMR_GUARD_ALL);
 	if (!cmr_originals_resolve())
 		status = cmr_fail(err, CMR_STATE, 0, "this process has no malloc that can be hooked");
 	for (int tries = 0; tries < 3 && status == CMR_OK; tries++) {
@@ -389,24 +388,21 @@ enum cmr_status cmr_hooks_refresh(struct cmr_hook_report *out, struct cmr_error 
 	}
 	if (out != NULL)
 		*out = walk.report;
-	cmr_gate_leave(CMR_GUARD_ALL | CMR_GUARD_RESCAN);
-	cmr_tls.guard |= guard & CMR_GUARD_ALL;
+	cmr_guard_restore(guard & ~CMR_GUARD_RESCAN);
 	errno = saved;
 	return status;
 }
 
 void cmr_hooks_catch_up(void)
 {
-	uintptr_t guard = cmr_tls.guard;
 	struct walk walk = { .relocated = false };
 	int saved = errno;
+	uintptr_t guard;
 
 	if (cmr_gate_planes() == 0) /* closed: the next start refreshes. Or inside the tracker. */
 		return;
-	cmr_gate_enter(CMR_GUARD_ALL);
-	cmr_gate_leave(CMR_GUARD_RESCAN);
+	guard = cmr_guard_raise(CMR_GUARD_ALL);
 	dl_iterate_phdr(visit, &walk);
-	cmr_gate_leave(CMR_GUARD_ALL);
-	cmr_tls.guard |= guard & CMR_GUARD_ALL;
+	cmr_guard_restore(guard & ~CMR_GUARD_RESCAN);
 	errno = saved;
 }

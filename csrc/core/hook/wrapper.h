@@ -10,6 +10,7 @@
 
 #include "events/events.h"
 #include "events/gate.h"
+#include "events/hot.h"
 #include "hook/hooks.h"
 #include "hook/table.h"
 
@@ -22,7 +23,7 @@ extern int cmr_hook_personality(int version, int actions, uint64_t kind, void *e
  * here. It costs no instruction. */
 #define CMR_UNWIND_LEAVES_GATE() __asm__ volatile(".cfi_personality 0x1b, cmr_hook_personality")
 
-#define CMR_TRACKED __attribute__((noinline))
+#define CMR_TRACKED __attribute__((noinline, flatten))
 
 /* The planes for which the calling thread's event counts now; 0 in the common case. */
 #define CMR_CLOSED(planes) __builtin_expect((planes) == 0, 1)
@@ -37,6 +38,30 @@ static inline void cmr_wrapper_enter(uintptr_t planes)
 	cmr_gate_enter(planes);
 }
 
+/* Tells PLANES of a block. One plane is the common case: with its number known, the compiler turns
+ * the inline form of the event into loads and stores at fixed addresses. */
+static inline void cmr_wrapper_tell(uintptr_t planes, uintptr_t block, size_t bytes,
+				    enum cmr_kind kind)
+{
+	if (__builtin_expect(planes == CMR_GUARD(CMR_PLANE_OUTER), 1)) {
+		cmr_on_alloc_hot(CMR_PLANE_OUTER, block, bytes, kind);
+		return;
+	}
+	CMR_EACH_PLANE(plane, planes)
+		cmr_on_alloc(plane, block, bytes, kind);
+}
+
+/* PLANES: BLOCK is about to be released. */
+static inline void cmr_wrapper_tell_free(uintptr_t planes, uintptr_t block)
+{
+	if (__builtin_expect(planes == CMR_GUARD(CMR_PLANE_OUTER), 1)) {
+		cmr_on_free_hot(CMR_PLANE_OUTER, block);
+		return;
+	}
+	CMR_EACH_PLANE(plane, planes)
+		cmr_on_free(plane, block);
+}
+
 /* A block of BYTES is at BLOCK, unless that is NULL; ends the event. */
 static inline void *cmr_wrapper_got(uintptr_t planes, void *block, size_t bytes,
 				    enum cmr_kind kind)
@@ -44,8 +69,7 @@ static inline void *cmr_wrapper_got(uintptr_t planes, void *block, size_t bytes,
 	if (block != NULL) {
 		int saved = errno;
 
-		CMR_EACH_PLANE(plane, planes)
-			cmr_on_alloc(plane, (uintptr_t)block, bytes, kind);
+		cmr_wrapper_tell(planes, (uintptr_t)block, bytes, kind);
 		errno = saved;
 	}
 	cmr_gate_leave(planes);

@@ -57,8 +57,7 @@ int cmr_hook_posix_memalign(void **out, size_t alignment, size_t size)
                                                                                                   \
 		CMR_UNWIND_LEAVES_GATE();                                                         \
 		cmr_wrapper_enter(planes);                                                        \
-		CMR_EACH_PLANE(plane, planes)                                                     \
-			cmr_on_free(plane, (uintptr_t)block);                                     \
+		cmr_wrapper_tell_free(planes, (uintptr_t)block);                                  \
 		errno = saved;                                                                    \
 		cmr_original.name arguments;                                                      \
 		cmr_gate_leave(planes);                                                           \

@@ -2,9 +2,9 @@
 #include "hook/wrapper.h"
 
 #include <sys/mman.h>
-#include <unistd.h>
 
 #include "os/losses.h"
+#include "os/memory.h"
 
 #ifndef MREMAP_DONTUNMAP
 #define MREMAP_DONTUNMAP 4
@@ -48,31 +48,64 @@ static inline void *mapped(uintptr_t planes, void *start, size_t bytes, int prot
 MAPPER(mmap)
 MAPPER(mmap64)
 
-/* Whether the kernel will refuse [START, START + BYTES) for its form alone. */
-static bool is_malformed(uintptr_t start, size_t bytes)
+/* --- calls that take mappings away -------------------------------------------------------------- */
+
+/* What one such call has taken out of the tables. From a pool, because it would be large on a stack
+ * that may be a signal handler's. */
+struct taking {
+	struct cmr_range_taken plane[CMR_N_PLANES];
+};
+
+static struct cmr_pool takings = CMR_POOL(sizeof(struct taking));
+
+/* Before the call: another thread may be given the addresses as soon as they are free. NULL when
+ * memory is refused: nothing was taken. */
+static struct taking *take(uintptr_t planes, uintptr_t start, size_t bytes)
 {
-	return bytes == 0 || (start & ((uintptr_t)sysconf(_SC_PAGESIZE) - 1)) != 0 ||
-	       start + bytes < start || (intptr_t)(start + bytes) < 0;
+	struct taking *taking = cmr_pool_get(&takings);
+
+	if (taking != NULL)
+		CMR_EACH_PLANE(plane, planes)
+			cmr_on_remap_begin(plane, start, bytes, &taking->plane[plane]);
+	return taking;
 }
 
-/* The cut comes first: another thread may be given the addresses as soon as they are free. A call
- * that fails after that (the kernel's limit on the number of mappings, when one must be split) has
- * unmapped nothing, and what was cut is known to nobody any more: a loss. */
+static void put_back(uintptr_t planes, const struct taking *taking)
+{
+	CMR_EACH_PLANE(plane, planes)
+		cmr_on_remap_failed(plane, &taking->plane[plane]);
+}
+
+/* Nothing could be kept for a failure of the call: cut all the same, or another thread's mapping
+ * could be mistaken for this one. */
+static void take_for_good(uintptr_t planes, uintptr_t start, size_t bytes)
+{
+	cmr_lose(CMR_LOSS_mappings);
+	CMR_EACH_PLANE(plane, planes)
+		cmr_on_unmap(plane, start, bytes);
+}
+
 static CMR_TRACKED int tracked_munmap(void *start, size_t bytes)
 {
 	uintptr_t planes = cmr_gate_planes();
 	int saved = errno, result;
+	struct taking *taking;
 
 	CMR_UNWIND_LEAVES_GATE();
-	if (is_malformed((uintptr_t)start, bytes))
-		return cmr_original.munmap(start, bytes);
 	cmr_wrapper_enter(planes);
-	CMR_EACH_PLANE(plane, planes)
-		cmr_on_unmap(plane, (uintptr_t)start, bytes);
+	taking = take(planes, (uintptr_t)start, bytes);
+	if (taking == NULL)
+		take_for_good(planes, (uintptr_t)start, bytes);
 	errno = saved;
 	result = cmr_original.munmap(start, bytes);
-	if (result != 0)
-		cmr_lose(CMR_LOSS_mappings);
+	saved = errno;
+	if (taking != NULL && result != 0)
+		put_back(planes, taking);
+	else if (taking != NULL)
+		CMR_EACH_PLANE(plane, planes)
+			cmr_on_unmap_done(plane, &taking->plane[plane]);
+	cmr_pool_put(&takings, taking);
+	errno = saved;
 	cmr_gate_leave(planes);
 	return result;
 }
@@ -86,54 +119,57 @@ int cmr_hook_munmap(void *start, size_t bytes)
 
 struct remap {
 	uintptr_t planes;
-	uintptr_t old;
+	uintptr_t old, new;
 	size_t old_bytes, bytes;
 	int flags;
-	struct cmr_range_taken taken[CMR_N_PLANES];
 };
 
-static void remap_end(const struct remap *remap, void *result)
+/* A mapping of RW memory at the new place, while the old one stays. */
+static void map_second(const struct remap *remap)
 {
-	CMR_EACH_PLANE(plane, remap->planes) {
-		const struct cmr_range_taken *taken = &remap->taken[plane];
+	int flags = remap->old_bytes == 0 ? MAP_SHARED : MAP_PRIVATE;
 
-		if (result == MAP_FAILED) {
-			cmr_on_remap_failed(plane, taken);
-		} else if ((remap->flags & MREMAP_DONTUNMAP) != 0 || remap->old_bytes == 0) {
-			/* The old addresses stay mapped, empty or shared with the new ones. */
-			cmr_on_remap_failed(plane, taken);
-			cmr_on_map(plane, (uintptr_t)result, remap->bytes, PROT_READ | PROT_WRITE,
-				   remap->old_bytes == 0 ? MAP_SHARED | MAP_ANONYMOUS
-							 : MAP_PRIVATE | MAP_ANONYMOUS,
-				   -1, CMR_KIND_MREMAP);
-		} else {
-			cmr_on_remap_done(plane, taken, remap->old, remap->old_bytes,
-					  (uintptr_t)result, remap->bytes);
-		}
+	CMR_EACH_PLANE(plane, remap->planes)
+		cmr_on_map(plane, remap->new, remap->bytes, PROT_READ | PROT_WRITE,
+			   flags | MAP_ANONYMOUS, -1, CMR_KIND_MREMAP);
+}
+
+static void remap_done(const struct remap *remap, const struct taking *taking)
+{
+	if ((remap->flags & MREMAP_DONTUNMAP) != 0 || remap->old_bytes == 0) {
+		put_back(remap->planes, taking);
+		map_second(remap);
+		return;
 	}
+	CMR_EACH_PLANE(plane, remap->planes)
+		cmr_on_remap_done(plane, &taking->plane[plane], remap->old, remap->old_bytes,
+				  remap->new, remap->bytes);
 }
 
 static CMR_TRACKED void *tracked_mremap(void *start, size_t old, size_t bytes, int flags,
 					void *target)
 {
-	struct remap remap = {
-		.planes = cmr_gate_planes(),
-		.old = (uintptr_t)start,
-		.old_bytes = old,
-		.bytes = bytes,
-		.flags = flags,
-	};
+	struct remap remap = { cmr_gate_planes(), (uintptr_t)start, 0, old, bytes, flags };
+	struct taking *taking;
 	int saved = errno;
 	void *result;
 
 	CMR_UNWIND_LEAVES_GATE();
 	cmr_wrapper_enter(remap.planes);
-	CMR_EACH_PLANE(plane, remap.planes)
-		cmr_on_remap_begin(plane, remap.old, old, &remap.taken[plane]);
+	taking = take(remap.planes, remap.old, old);
+	if (taking == NULL)
+		take_for_good(remap.planes, remap.old, old);
 	errno = saved;
 	result = cmr_original.mremap(start, old, bytes, flags, target);
 	saved = errno;
-	remap_end(&remap, result);
+	remap.new = (uintptr_t)result;
+	if (taking != NULL && result != MAP_FAILED)
+		remap_done(&remap, taking);
+	else if (taking != NULL)
+		put_back(remap.planes, taking);
+	else if (result != MAP_FAILED)
+		map_second(&remap);
+	cmr_pool_put(&takings, taking);
 	errno = saved;
 	cmr_gate_leave(remap.planes);
 	return result;
