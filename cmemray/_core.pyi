@@ -81,6 +81,12 @@ class Region:
         """Close the peak: peak, total, count and the locations at the peak no longer change."""
     def stop(self) -> None:
         """End; what is live now are the leaks. Seals if seal() was not called."""
+    def is_running(self) -> bool:
+        """Has it been started, and not stopped?"""
+    def is_forked(self) -> bool:
+        """Is this a child process, forked after start()?"""
+    def closing_time(self) -> float:
+        """Seconds from seal() to stop(); 0.0 before stop()."""
     def usage(self) -> Usage: ...
     def apart(self) -> Apart: ...
     def losses(self) -> Losses: ...
@@ -107,6 +113,9 @@ def install() -> dict[str, int]:
 
     Returns {"objects", "slots", "failed"}: counts of patched objects, slots, and failures.
     """
+
+def n_running() -> int:
+    """Number of regions that run now."""
 
 def status() -> dict[str, int]:
     """Own memory and table sizes, in bytes and entries, for tests and diagnostics."""

@@ -90,11 +90,12 @@ class Line:
 
 
 def own_frame(frames: Sequence[Frame], paths: Paths) -> Frame | None:
-    """The innermost frame in the reader's code, else the innermost shown one, else None."""
+    """The innermost frame in the reader's code, else the innermost shown one, else any, else None."""
     for frame in frames:
         if paths.is_own(frame.filename):
             return frame
-    return next((frame for frame in frames if not paths.is_hidden(frame.filename)), None)
+    shown = (frame for frame in frames if not paths.is_hidden(frame.filename))
+    return next(shown, frames[0] if frames else None)
 
 
 def by_own_line(locations: Iterable[Location], paths: Paths) -> list[Line]:
@@ -163,7 +164,7 @@ def share(size: int, total: int, estimated: bool) -> str:
 
 
 def location_list(
-    lines: Sequence[Line],
+    lines: list[Line],
     total: int,
     paths: Paths,
     *,
@@ -172,20 +173,22 @@ def location_list(
 ) -> str:
     """'- SIZE allocated here: ...' items for own lines, each with its largest stack.
 
-    At most `most` items (None: all), then how many more. A stack is shown at least to its own
-    line, and to `frames` frames when it has as many.
+    At most `most` items that hold 1 % or more (None: all items), then how many more. A stack is
+    shown at least to its own line, and to `frames` frames when it has as many.
     """
     text = []
-    for line in lines if most is None else lines[:most]:
-        mark = "~" if line.estimated else ""
+    shown = lines
+    if most is not None:
+        shown = lines[:1] + [line for line in lines[1:most] if line.size * 100 >= total]
+    for line in shown:
         text.append(
-            f"    - {mark}{format_size(line.size)} allocated here: "
+            f"    - {format_size(line.size)} allocated here: "
             f"{share(line.size, total, line.estimated)}, {plural(line.count, 'allocation')}"
             + (f", {line.stacks} stacks, the largest:" if line.stacks > 1 else "")
         )
         text += [f"        {entry}" for entry in stack_lines(line.largest.frames, paths, frames)]
-    if most is not None and len(lines) > most:
-        rest = lines[most:]
+    rest = lines[len(shown) :]
+    if rest:
         size = sum(line.size for line in rest)
         text.append(f"    ...and {len(rest)} more, {format_size(size)} together")
     return "\n".join(text)
@@ -193,9 +196,9 @@ def location_list(
 
 def stack_lines(frames: Sequence[Frame], paths: Paths, at_least: int = 1) -> list[str]:
     """'function:file:line' for the innermost frames, up to the own line; then '...' when cut."""
-    visible = [frame for frame in frames if not paths.is_hidden(frame.filename)]
-    if not visible:
+    if not frames:
         return [NO_FRAME]
+    visible = [frame for frame in frames if not paths.is_hidden(frame.filename)] or frames
     own = next((i for i, frame in enumerate(visible) if paths.is_own(frame.filename)), 0)
     shown = visible[: max(own + 1, at_least)]
     text = [f"{frame.function}:{paths.shown(frame.filename)}:{frame.lineno}" for frame in shown]

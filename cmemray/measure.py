@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import _thread
 import gc
-import os
-from array import array
 from binascii import crc32
-from time import perf_counter
 from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, NoReturn
 
@@ -25,12 +21,6 @@ _THREADS = ("all", "test", "current")
 #: limit.
 _MAX_PERIOD = 65536
 _SAMPLES = 2048
-
-#: Measurements that run now in this process. What comes from the interpreter's free lists is never
-#: requested, so they are emptied before a measurement, lest numbers depend on what ran before. For
-#: the first of them only: to those that run already it would look like frees.
-_running = 0
-_running_lock = _thread.allocate_lock()
 
 
 class measure:
@@ -57,14 +47,12 @@ class measure:
 
     __slots__ = (
         "__weakref__",
-        "_clock",
         "_collect",
         "_empty_free_lists",
         "_limit",
+        "_n_running",
         "_old_threads",
-        "_pid",
         "_region",
-        "_usage",
         "root",
     )
 
@@ -94,10 +82,7 @@ class measure:
         self.root = root
         self._collect = collect
         self._empty_free_lists = core.empty_free_lists
-        self._pid = 0
-        # Times are kept in place, not as objects: between start and stop ours would be counted.
-        self._clock = array("d", (0.0, 0.0))
-        self._usage: Usage | None = None
+        self._n_running = core.n_running
         self._old_threads: list[OldThread] | None = None
         exact = basis == "system" if attribution is None else attribution == "exact"
         self._region: Region = core.Region(
@@ -113,17 +98,12 @@ class measure:
 
     def start(self) -> None:
         """Begin to count; what `with` does first."""
-        global _running
-
-        if self._pid:
-            raise RuntimeError("a measurement runs once; make a new one")
-        if not _running and not self._empty_free_lists():
+        # What comes from the interpreter's free lists is never requested, so they are emptied,
+        # lest numbers depend on what ran before. To others that run it would look like frees.
+        if not self._n_running() and not self._empty_free_lists():
             gc.collect()
-        self._pid = os.getpid()
-        _running_lock.acquire()
-        _running += 1
-        _running_lock.release()
-        # Nothing of ours may come after this.
+        # Nothing of ours may come after this. Nor may objects be made before it, or in stop():
+        # others that run would count them.
         self._region.start(self.root)
 
     def stop(self) -> None:
@@ -131,27 +111,17 @@ class measure:
 
         The second call and later ones do nothing. Does not compare with the limit; see check().
         """
-        global _running
-
-        if not self._pid or self._usage is not None:
+        if not self._region.is_running():
             return
-        # No object may be made here that lives at the end: it would be a leak.
         self._region.seal()
-        clock = self._clock
-        clock[0] = perf_counter()
         try:
             if self._collect:
                 gc.collect()
             if not self._empty_free_lists():
                 gc.collect()
         finally:
-            clock[1] = perf_counter()
             self._region.stop()
-            self._usage = self._region.usage()
             self.root = None
-            _running_lock.acquire()
-            _running -= 1
-            _running_lock.release()
 
     def check(self) -> None:
         """Raise `LimitExceeded` if the limit was reached, `MeasurementError` if that is unknown.
@@ -159,7 +129,7 @@ class measure:
         Memory held by threads older than the measurement does not count against the limit. In the
         child of a fork, where nothing is measured, nothing is checked.
         """
-        if self._limit is None or self._pid != os.getpid():
+        if self._limit is None or self._region.is_forked():
             return
         if self.peak_without_old_threads >= self._limit:
             self._raise_over(self._limit)
@@ -194,9 +164,10 @@ class measure:
 
     # --- numbers ------------------------------------------------------------------------------
 
+    # Nothing is kept here: what the interpreter frees when a measurement is dropped, maybe inside
+    # another one, would go to its free lists.
     def _numbers(self) -> Usage:
-        usage = self._usage
-        return self._region.usage() if usage is None else usage
+        return self._region.usage()
 
     @property
     def peak(self) -> int:
@@ -263,7 +234,7 @@ class measure:
             OldThread(names.get(number) or _task_name(number), number, size, count)
             for number, size, count in raw
         ]
-        if self._usage is not None:
+        if not self._region.is_running():
             self._old_threads = found
         return list(found)
 
@@ -310,9 +281,7 @@ class measure:
     @property
     def collection_time(self) -> float:
         """Seconds spent at the end in collecting garbage and emptying free lists, 0.0 before."""
-        if self._usage is None:
-            return 0.0
-        return self._clock[1] - self._clock[0]
+        return self._region.closing_time()
 
     def locations_at_peak(self) -> list[Location]:
         """Who held the peak, largest first. Inside the block: the peak so far."""

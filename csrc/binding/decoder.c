@@ -69,10 +69,8 @@ void cmr_decoder_free(struct cmr_decoder *d)
 		cmr_memory_unmap(d->stack_of, d->n_nodes * sizeof *d->stack_of);
 	if (d->path != NULL)
 		cmr_memory_unmap(d->path, d->n_nodes * sizeof *d->path);
-	if (d->frames.keys != NULL)
-		cmr_intern_fini(&d->frames);
-	if (d->stacks.keys != NULL)
-		cmr_intern_fini(&d->stacks);
+	cmr_intern_fini(&d->frames);
+	cmr_intern_fini(&d->stacks);
 	cmr_memory_unmap(d, sizeof *d);
 }
 

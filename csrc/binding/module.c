@@ -20,9 +20,22 @@ PyMutex cmr_binding_mutex;
 /* Functions of the module gc, kept so that a start does not look them up. */
 static struct {
 	PyObject *freeze, *unfreeze, *collect, *get_freeze_count, *one;
+	PyObject *callbacks; /* the list gc.callbacks */
+	PyObject *aside;     /* its items while they are not to be called */
 } gc;
 
 /* --- functions ------------------------------------------------------------------------------- */
+
+static PyObject *core_n_running(PyObject *module, PyObject *ignored)
+{
+	unsigned n = 0;
+
+	(void)module;
+	(void)ignored;
+	for (unsigned plane = 0; plane < CMR_N_PLANES; plane++)
+		n += (unsigned)__builtin_popcount(cmr_planes[plane].open);
+	return PyLong_FromUnsignedLong(n);
+}
 
 static PyObject *core_install(PyObject *module, PyObject *ignored)
 {
@@ -115,9 +128,44 @@ static bool call(PyObject *function)
 	return result != NULL;
 }
 
-/* A full collection would empty the lists too, but looks at every object of the program. With all
- * of them frozen it looks at none. Young garbage is collected first, else it would be promoted
- * unseen. */
+/* Empties the free lists by a full collection that has nothing to look at: all objects are frozen
+ * meanwhile. Young garbage is collected first, else it would be promoted unseen. */
+static bool collect_frozen(void)
+{
+	PyObject *young = PyObject_CallOneArg(gc.collect, gc.one);
+	bool done;
+
+	Py_XDECREF(young);
+	if (young == NULL || !call(gc.freeze))
+		return false;
+	done = call(gc.collect);
+	return call(gc.unfreeze) && done;
+}
+
+/* Moves the items of FROM to the front of TO, unseen by any region. */
+static bool move_items(PyObject *to, PyObject *from)
+{
+	struct cmr_quiet quiet = cmr_quiet_begin();
+	bool done = PyList_SetSlice(to, 0, 0, from) == 0 &&
+		    PyList_SetSlice(from, 0, PY_SSIZE_T_MAX, NULL) == 0;
+
+	cmr_quiet_end(quiet);
+	return done;
+}
+
+/* Callbacks get a dict that goes to a free list afterwards; and it is no collection of theirs. */
+static bool collect_without_callbacks(void)
+{
+	bool done;
+
+	if (PyList_GET_SIZE(gc.callbacks) == 0)
+		return collect_frozen();
+	if (!move_items(gc.aside, gc.callbacks))
+		return false;
+	done = collect_frozen();
+	return move_items(gc.callbacks, gc.aside) && done;
+}
+
 static PyObject *core_empty_free_lists(PyObject *module, PyObject *ignored)
 {
 	PyObject *result;
@@ -134,18 +182,8 @@ static PyObject *core_empty_free_lists(PyObject *module, PyObject *ignored)
 	Py_DECREF(result);
 	if (frozen != 0)
 		return PyErr_Occurred() ? NULL : Py_NewRef(Py_False);
-	result = PyObject_CallOneArg(gc.collect, gc.one);
-	if (result == NULL)
+	if (!collect_without_callbacks())
 		return NULL;
-	Py_DECREF(result);
-	if (!call(gc.freeze))
-		return NULL;
-	result = PyObject_CallNoArgs(gc.collect);
-	if (!call(gc.unfreeze) || result == NULL) {
-		Py_XDECREF(result);
-		return NULL;
-	}
-	Py_DECREF(result);
 	Py_RETURN_TRUE;
 }
 
@@ -187,6 +225,7 @@ static PyObject *core_shutdown(PyObject *module, PyObject *ignored)
 static PyMethodDef functions[] = {
 	{ "install", core_install, METH_NOARGS,
 	  PyDoc_STR("Patch the relocation slots of all loaded objects.") },
+	{ "n_running", core_n_running, METH_NOARGS, PyDoc_STR("Number of regions that run now.") },
 	{ "status", core_status, METH_NOARGS, PyDoc_STR("Own memory and table sizes.") },
 	{ "private_allocators", core_private_allocators, METH_NOARGS,
 	  PyDoc_STR("(file, allocator) of objects whose own allocator is not measured.") },
@@ -261,9 +300,12 @@ static bool find_gc_functions(void)
 	Py_XSETREF(gc.collect, PyObject_GetAttrString(module, "collect"));
 	Py_XSETREF(gc.get_freeze_count, PyObject_GetAttrString(module, "get_freeze_count"));
 	Py_XSETREF(gc.one, PyLong_FromLong(1));
+	Py_XSETREF(gc.callbacks, PyObject_GetAttrString(module, "callbacks"));
+	Py_XSETREF(gc.aside, PyList_New(0));
 	Py_DECREF(module);
 	return gc.freeze != NULL && gc.unfreeze != NULL && gc.collect != NULL &&
-	       gc.get_freeze_count != NULL && gc.one != NULL;
+	       gc.get_freeze_count != NULL && gc.one != NULL && gc.callbacks != NULL &&
+	       PyList_Check(gc.callbacks) && gc.aside != NULL;
 }
 
 static bool add_new(PyObject *module, const char *name, PyObject *value)

@@ -4,6 +4,8 @@
 #include "region_type.h"
 
 #include <string.h>
+#include <time.h>
+#include <unistd.h>
 
 #include "frames.h"
 #include "os/memory.h"
@@ -17,7 +19,17 @@ struct region_object {
 	struct cmr_region *region;                 /* never NULL after init */
 	uint64_t children_before[CMR_N_CHILDREN]; /* at start */
 	uint64_t children_after[CMR_N_CHILDREN];  /* at stop */
+	pid_t pid;                                /* of the process that started it */
+	double sealed_at, closing_time;           /* seconds: when, and from there to the stop */
 };
+
+static double now(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
+}
 
 static struct region_object *as_region(PyObject *self)
 {
@@ -151,6 +163,7 @@ static PyObject *region_start(PyObject *self, PyObject *const *args, Py_ssize_t 
 		region_of(self)->options.root =
 			root != NULL ? cmr_frames_of_object((PyFrameObject *)root) : NULL;
 		read_children(as_region(self)->children_before);
+		as_region(self)->pid = getpid();
 	}
 	status = cmr_session_start(region_of(self), &err);
 	CMR_BINDING_LEAVE();
@@ -159,32 +172,65 @@ static PyObject *region_start(PyObject *self, PyObject *const *args, Py_ssize_t 
 	Py_RETURN_NONE;
 }
 
+static void seal(struct region_object *object)
+{
+	if (!object->region->started || object->region->stopped)
+		return;
+	cmr_session_seal(object->region);
+	if (object->sealed_at == 0)
+		object->sealed_at = now();
+}
+
 static PyObject *region_seal(PyObject *self, PyObject *ignored)
 {
 	(void)ignored;
 	if (!has_region(self))
 		return NULL;
 	CMR_BINDING_ENTER();
-	cmr_session_seal(region_of(self));
+	seal(as_region(self));
 	CMR_BINDING_LEAVE();
 	Py_RETURN_NONE;
 }
 
 static PyObject *region_stop(PyObject *self, PyObject *ignored)
 {
-	struct cmr_region *region = region_of(self);
+	struct region_object *object = as_region(self);
+	struct cmr_region *region = object->region;
 
 	(void)ignored;
 	if (!has_region(self))
 		return NULL;
 	CMR_BINDING_ENTER();
+	seal(object);
 	if (region->started && !region->stopped) {
-		cmr_session_seal(region);
-		read_children(as_region(self)->children_after);
+		read_children(object->children_after);
 		cmr_session_stop(region);
+		object->closing_time = now() - object->sealed_at;
 	}
 	CMR_BINDING_LEAVE();
 	Py_RETURN_NONE;
+}
+
+static PyObject *region_is_running(PyObject *self, PyObject *ignored)
+{
+	(void)ignored;
+	if (!has_region(self))
+		return NULL;
+	return PyBool_FromLong(region_of(self)->started && !region_of(self)->stopped);
+}
+
+static PyObject *region_is_forked(PyObject *self, PyObject *ignored)
+{
+	struct region_object *object = as_region(self);
+
+	(void)ignored;
+	return PyBool_FromLong(object->pid != 0 && object->pid != getpid());
+}
+
+static PyObject *region_closing_time(PyObject *self, PyObject *ignored)
+{
+	(void)ignored;
+	return PyFloat_FromDouble(as_region(self)->closing_time);
 }
 
 /* --- numbers --------------------------------------------------------------------------------- */
@@ -381,6 +427,9 @@ static PyMethodDef region_methods[] = {
 	  PyDoc_STR("start(root=None): begin to count; stacks of this thread end above frame root.") },
 	METHOD(seal, "Close the peak: peak, total and count no longer change."),
 	METHOD(stop, "End; what is live now are the leaks."),
+	METHOD(is_running, "Has it been started, and not stopped?"),
+	METHOD(is_forked, "Is this a child process, forked after the start?"),
+	METHOD(closing_time, "Seconds from seal to stop, 0.0 before."),
 	METHOD(usage, "Exact numbers, for the moment or final: bytes and blocks by name."),
 	METHOD(apart, "Mappings beside the peak: (bytes mapped at the most, resident at the end)."),
 	METHOD(losses, "What could not be recorded, by kind."),

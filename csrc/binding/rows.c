@@ -156,8 +156,7 @@ static PyObject *build_list(struct builder *b, bool estimated)
 
 static void close_builder(struct builder *b)
 {
-	if (b->set.keys != NULL)
-		cmr_intern_fini(&b->set);
+	cmr_intern_fini(&b->set);
 	if (b->groups != NULL)
 		cmr_memory_unmap(b->groups, b->capacity * sizeof *b->groups);
 	if (b->order != NULL)

@@ -1,0 +1,83 @@
+"""The interpreter's allocator hooks live with those of others."""
+
+import tracemalloc
+
+import pytest
+from native_extension import program
+
+import cmemray
+from cmemray._load import core
+
+STEPS = program(
+    ("obj_malloc", 0, 100),
+    ("mem_malloc", 1, 200),
+    ("raw_malloc", 2, 300),
+    ("realloc", 0, 1000),
+    ("free", 1),
+)
+
+
+def peak(native):
+    with cmemray.measure() as m:
+        native.run(STEPS)
+    native.clear()
+    return m.peak, m.count, m.leaked
+
+
+EXPECTED = (1500, 4, 1300)
+
+
+def test_no_hook_is_left(native):
+    for _ in range(3):
+        assert peak(native) == EXPECTED
+        assert core.status()["hooked_domains"] == 0
+
+
+def test_tracemalloc_around_us(native):
+    tracemalloc.start()
+    try:
+        for _ in range(3):
+            assert peak(native) == EXPECTED
+    finally:
+        tracemalloc.stop()
+    assert peak(native) == EXPECTED
+
+
+def test_tracemalloc_started_in_the_block_and_left_on(native):
+    with cmemray.measure():
+        tracemalloc.start()
+    try:
+        for _ in range(3):
+            with cmemray.measure() as m:
+                native.run(STEPS)
+            native.clear()
+            assert m.count in range(4, 40)
+            assert m.peak >= 1500
+    finally:
+        tracemalloc.stop()
+    for _ in range(3):
+        assert peak(native) == EXPECTED
+
+
+def test_tracemalloc_stopped_in_the_block(native):
+    tracemalloc.start()
+    with cmemray.measure():
+        tracemalloc.stop()
+    for _ in range(3):
+        assert peak(native) == EXPECTED
+
+
+@pytest.mark.parametrize("setting", ["malloc", "debug", "malloc_debug", "pymalloc_debug"])
+def test_other_allocators_of_the_interpreter(run_python, setting):
+    out = run_python(
+        "import sys, cmemray\n"
+        "held = m = None\n"
+        "for _ in range(3):\n"
+        "    with cmemray.measure() as m: held = bytearray(1000)\n"
+        "    assert m.leaked == sys.getsizeof(held), m.leaked\n"
+        "    with cmemray.measure() as m: pass\n"
+        "    assert (m.peak, m.count, m.total) == (0, 0, 0)\n"
+        "print('fine')",
+        environment={"PYTHONMALLOC": setting},
+    )
+    assert out == "fine\n"

@@ -1,0 +1,64 @@
+"""The self-test of frame layouts, and life without Python stacks."""
+
+import sys
+
+import pytest
+
+from cmemray._load import core
+
+
+def test_stacks_can_be_read_here():
+    assert core.PYTHON_STACKS_REASON == ""
+    assert core.PYTHON_STACKS
+
+
+@pytest.mark.parametrize("field", ["previous", "code", "instruction", "owner"])
+def test_a_moved_field_is_noticed(run_python, field):
+    if field == "owner" and sys.version_info < (3, 12):
+        field = "previous"  # no frame is told apart by its owner there
+    out = run_python(
+        "import cmemray\n"
+        "from cmemray._load import core\n"
+        "held = m = None\n"
+        "with cmemray.measure(attribution='exact') as m: held = bytearray(1000)\n"
+        "[row, *_] = m.leaks()\n"
+        "print(core.PYTHON_STACKS, bool(core.PYTHON_STACKS_REASON), row.frames)\n"
+        "import sys; print(m.leaked == sys.getsizeof(held))",
+        environment={"CMEMRAY_TEST_BREAK_LAYOUT": field},
+    )
+    assert out == "False True ()\nTrue\n"
+
+
+def test_an_unknown_field_is_no_matter(run_python):
+    out = run_python(
+        "from cmemray._load import core; print(core.PYTHON_STACKS)",
+        environment={"CMEMRAY_TEST_BREAK_LAYOUT": "nothing"},
+    )
+    assert out == "True\n"
+
+
+def test_imported_deep_inside_a_generator(run_python):
+    out = run_python(
+        "def generate():\n"
+        "    from cmemray._load import core\n"
+        "    yield core.PYTHON_STACKS, core.PYTHON_STACKS_REASON\n"
+        "class Importer:\n"
+        "    def __getattr__(self, name): return [x for x in generate()]\n"
+        "def deep(n): return deep(n - 1) if n else sorted([1], key=lambda _: out.append(i.x))\n"
+        "out, i = [], Importer()\n"
+        "deep(300)\n"
+        "print(out)"
+    )
+    assert out == "[[(True, '')]]\n"
+
+
+def test_imported_under_a_trace_function(run_python):
+    out = run_python(
+        "import sys\n"
+        "sys.settrace(lambda *a: sys.gettrace())\n"
+        "def f():\n"
+        "    from cmemray._load import core\n"
+        "    return core.PYTHON_STACKS\n"
+        "print(f())"
+    )
+    assert out == "True\n"

@@ -1,0 +1,161 @@
+"""Processes: forks, children, the end of the interpreter, loading of the core."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+import cmemray
+from cmemray._load import core
+
+
+def in_child(function):
+    """Exit status of a forked child that runs `function`."""
+    pid = os.fork()
+    if pid == 0:
+        status = 70
+        try:
+            function()
+            status = 0
+        finally:
+            os._exit(status)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_fork_inside_a_block():
+    def child():
+        held.append(bytearray(10**6))
+        held.clear()
+
+    with cmemray.measure() as m:
+        held = [bytearray(1000)]
+        assert in_child(child) == 0
+        held.append(bytearray(2000))
+    assert 3000 < m.peak < 10_000
+    assert m.children == {"fork": 1}
+    assert m.leaked >= 3000
+
+
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_the_child_leaves_the_block_unharmed():
+    def child():
+        held.append(bytearray(10**6))
+        m.stop()
+        m.check()
+
+    m = cmemray.measure(limit="500 KB")
+    m.start()
+    held = [bytearray(1000)]
+    assert in_child(child) == 0
+    m.stop()
+    m.check()
+
+
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_a_block_of_its_own_in_the_child():
+    def child():
+        with cmemray.measure(attribution="exact") as inner:
+            held = bytearray(5000)
+        assert inner.leaked == sys.getsizeof(held)
+        assert inner.locations_at_peak()[0].frames[0].function == "child"
+
+    with cmemray.measure() as m:
+        assert in_child(child) == 0
+    assert m.children == {"fork": 1}
+    assert in_child(child) == 0
+
+
+def test_children_are_counted():
+    with cmemray.measure() as m:
+        subprocess.run([sys.executable, "-c", ""], check=True)
+        os.system("exit 0")
+    assert sum(m.children.values()) >= 2
+    assert m.children["system"] == 1
+    with cmemray.measure() as m:
+        pass
+    assert m.children == {}
+
+
+def test_exit_inside_a_block(run_python):
+    out = run_python(
+        "import cmemray, threading, time\n"
+        "def work():\n"
+        "    while True: bytearray(1000)\n"
+        "for _ in range(3): threading.Thread(target=work, daemon=True).start()\n"
+        "m = cmemray.measure(); m.start()\n"
+        "time.sleep(0.2)\n"
+        "print('end')"
+    )
+    assert out == "end\n"
+
+
+def test_import_of_the_package_does_not_load_the_core(run_python):
+    out = run_python(
+        "import sys, cmemray\n"
+        "print('cmemray._core' in sys.modules)\n"
+        "cmemray.measure()\n"
+        "print('cmemray._core' in sys.modules)"
+    )
+    assert out == "False\nTrue\n"
+
+
+def test_import_of_the_core_touches_nothing(run_python):
+    out = run_python(
+        "import os, sys, gc\n"
+        "import cmemray._load\n"
+        "def state(): return (list(sys.path), dict(os.environ), sys.getprofile(), sys.gettrace(),"
+        " gc.isenabled(), gc.get_threshold(), list(gc.callbacks), sys.flags, os.getcwd())\n"
+        "before = state()\n"
+        "del sys.modules['cmemray._load']\n"
+        "import cmemray._core\n"
+        "assert state() == before\n"
+        "with cmemray.measure(): pass\n"
+        "assert state() == before"
+    )
+    assert out == ""
+
+
+def test_the_core_is_pinned(run_python):
+    out = run_python(
+        "import ctypes, sys, cmemray._core as core\n"
+        "path = core.__file__\n"
+        "handle = ctypes.CDLL(path)._handle\n"
+        "dlclose = ctypes.CDLL(None).dlclose\n"
+        "dlclose.argtypes = [ctypes.c_void_p]\n"
+        "for _ in range(10): dlclose(handle)\n"
+        "print(path in open('/proc/self/maps').read())"
+    )
+    assert out == "True\n"
+
+
+def test_frozen_objects_are_left_alone(run_python):
+    out = run_python(
+        "import gc, cmemray\n"
+        "from cmemray._load import core\n"
+        "gc.freeze(); n = gc.get_freeze_count()\n"
+        "print(core.empty_free_lists(), gc.get_freeze_count() == n)\n"
+        "with cmemray.measure() as m: pass\n"
+        "print(m.peak, gc.get_freeze_count() == n)"
+    )
+    assert out == "False True\n0 True\n"
+
+
+@pytest.mark.skipif(core.FREE_THREADED, reason="free lists belong to threads there")
+def test_free_lists_are_emptied():
+    def ask():
+        return [(i, i + 1) for i in range(1500)], [{i: i} for i in range(70)]
+
+    def fill():
+        held = [(i, object()) for i in range(5000)], [{i: i} for i in range(500)]
+        del held
+
+    ask()
+    totals = set()
+    for prepare in (fill, lambda: None, fill, lambda: None):
+        prepare()
+        with cmemray.measure() as m:
+            ask()
+        totals.add((m.peak, m.total, m.count))
+    assert len(totals) == 1

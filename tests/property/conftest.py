@@ -1,0 +1,11 @@
+"""Fixtures of these tests are in tests/fixtures."""
+
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+for folder in (HERE, HERE.parent / "fixtures"):
+    if str(folder) not in sys.path:
+        sys.path.insert(0, str(folder))
+
+from shared_fixtures import native, run_python  # noqa: E402, F401
