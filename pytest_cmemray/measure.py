@@ -180,8 +180,10 @@ class Run:
 
 
 def _sites(numbers: verdict.Measured, paths: explain.Paths) -> list[tuple[str, int, bool]]:
-    sites = []
+    sites: list[tuple[str, int, bool]] = []
     for line in explain.by_own_line(numbers.locations_at_peak(), paths)[:MOST_SITES]:
+        if sites and line.size * 100 < numbers.peak:
+            break
         frame = line.frame
         where = explain.NO_FRAME
         if frame is not None:

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from pytest_cmemray import markers, options, transport
-from pytest_cmemray.session import SESSION, Session, session_of, tidy
+from pytest_cmemray.session import SESSION, Session, called_by_hook, measured, session_of, tidy
 
 _Wrapper = Generator[None, Any, Any]
 
@@ -58,25 +58,21 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 # Innermost of all wrappers: what other plugins do around the call is not the test's memory.
 @pytest.hookimpl(wrapper=True, trylast=True)
 def pytest_runtest_call(item: pytest.Item) -> _Wrapper:
-    """Measure the test; fail it here, inside its call phase, when it does not keep its limits."""
+    """Measure the test, unless it is a function that pytest will call by the hook below."""
     __tracebackhide__ = True
-    session = session_of(item.config)
-    plan = session.plan(item)
-    if plan is None:
-        return (yield)
-    # Our caller's frame calls the test as well, so it is below the whole measurement.
-    run = session.start(item, plan, root=sys._getframe(1))
-    try:
-        result = yield
-    except BaseException as error:
-        session.finish(item, plan, run, error)
-        raise
-    problems = session.finish(item, plan, run, None)
-    if problems:
-        from pytest_cmemray.measure import MemoryProblem
+    if not called_by_hook(item):
+        # Our caller's frame calls the test as well, so it is below the whole measurement.
+        return (yield from measured(item, sys._getframe(1)))
+    return (yield)
 
-        raise MemoryProblem(problems)
-    return result
+
+@pytest.hookimpl(wrapper=True, trylast=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> _Wrapper:
+    """Measure a test function: nearer to its body than the hook above, so less of pytest counts."""
+    __tracebackhide__ = True
+    if called_by_hook(pyfuncitem):
+        return (yield from measured(pyfuncitem, sys._getframe(1)))
+    return (yield)
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)

@@ -50,10 +50,7 @@ def entry_lines(entry: Entry) -> list[str]:
     if sites:
         lines.append("    Biggest allocating functions:")
         for site, size, estimated in sites:
-            mark = "~" if estimated else ""
-            lines.append(
-                f"        {site} -> {mark}{format_size(size)} ({share(size, peak, estimated)})"
-            )
+            lines.append(f"        {site} -> {format_size(size)} ({share(size, peak, estimated)})")
     return lines
 
 

@@ -91,7 +91,7 @@ def _at_peak(
         )
         section = f"List of allocations:\n{listed}\n{section}"
         if any(line.estimated for line in lines):
-            section += "\n~: estimated from samples; the peak and the number of blocks are exact."
+            section += "\n~: the lines' parts are estimated from samples; the peak itself is exact."
     return _problem(sentence, MAX_MEMORY, section, lines)
 
 
@@ -139,7 +139,7 @@ def _figures(numbers: verdict.Measured) -> str:
     ]
     if numbers.old_threads:
         text.append(f"Part of it is of {verdict.old_threads(numbers)}.")
-    if numbers.resized_old_bytes:
+    if numbers.resized_old_bytes * 100 >= numbers.peak:
         text.append(
             f"{format_size(numbers.resized_old_bytes)} are blocks older than the test that it "
             "resized; they count with their new size."

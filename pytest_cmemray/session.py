@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Generator
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 SESSION = pytest.StashKey["Session"]()
 _OUTCOME = pytest.StashKey["Outcome"]()
-_UNMEASURED = "not measured: its plugin ran it without pytest_runtest_call"
+_UNMEASURED = "not measured: its plugin ran it past pytest's own hooks"
 
 
 class Session:
@@ -248,6 +249,36 @@ def _package_folder(file: str) -> str:
             break
         folder = parent
     return folder
+
+
+def called_by_hook(item: pytest.Item) -> bool:
+    """True for a test that pytest runs through pytest_pyfunc_call: a function, but unittest's."""
+    # Only unittest's items have an attribute of that name.
+    return isinstance(item, pytest.Function) and not hasattr(item, "_excinfo")
+
+
+def measured(item: pytest.Item, root: FrameType) -> Generator[None, Any, Any]:
+    """Around the call of a test: measure it, and fail it when it does not keep its limits.
+
+    Fails inside the call phase, as the test itself would.
+    """
+    __tracebackhide__ = True
+    session = session_of(item.config)
+    plan = session.plan(item)
+    if plan is None:
+        return (yield)
+    run = session.start(item, plan, root)
+    try:
+        result = yield
+    except BaseException as error:
+        session.finish(item, plan, run, error)
+        raise
+    problems = session.finish(item, plan, run, None)
+    if problems:
+        from pytest_cmemray.measure import MemoryProblem
+
+        raise MemoryProblem(problems)
+    return result
 
 
 def session_of(config: pytest.Config) -> Session:

@@ -71,7 +71,7 @@ def test_the_innermost_own_frame_is_to_blame() -> None:
 
 def test_without_an_own_frame_the_innermost_shown_one_is() -> None:
     assert explain.own_frame((PYTEST, NUMPY, JSON), PATHS) == NUMPY
-    assert explain.own_frame((PYTEST,), PATHS) is None
+    assert explain.own_frame((PYTEST,), PATHS) == PYTEST
     assert explain.own_frame((), PATHS) is None
 
 

@@ -64,13 +64,13 @@ def test_most_allocations_limits_the_report(project, how: str, number: int, repo
 def test_stacks_shows_more_frames(project, how: str) -> None:
     project.ini("stacks = 2" if how == "ini" else "")
     result = project.run_tests(TESTS, *(["--stacks=2"] if how == "option" else []))
-    result.stdout.fnmatch_lines(["        big:test_it.py:6", "        test_over:test_it.py:13"])
+    result.stdout.fnmatch_lines(["        big:test_it.py:7", "        test_over:test_it.py:14"])
 
 
 def test_by_default_a_stack_ends_at_the_own_line(project) -> None:
     result = project.run_tests(TESTS)
-    result.stdout.fnmatch_lines(["        big:test_it.py:6", "        ..."])
-    result.stdout.no_fnmatch_line("        test_over:test_it.py:13")
+    result.stdout.fnmatch_lines(["        big:test_it.py:7", "        ..."])
+    result.stdout.no_fnmatch_line("        test_over:test_it.py:14")
 
 
 @pytest.mark.parametrize("option", ["--stacks=0", "--stacks=-3", "--most-allocations=-1"])
@@ -124,7 +124,7 @@ def test_what_is_not_available_yet_is_refused(project, option: str) -> None:
 def test_the_command_line_wins_over_the_ini_file(project) -> None:
     project.ini("stacks = 9", "most_allocations = 1")
     result = project.run_tests(TESTS, "--memray", "--stacks=1", "--most-allocations=0")
-    result.stdout.no_fnmatch_line("        test_over:test_it.py:13")
+    result.stdout.no_fnmatch_line("        test_over:test_it.py:14")
     assert sum("Allocation results for" in line for line in result.outlines) == 2
 
 

@@ -35,7 +35,7 @@ def test_one_test_of_the_report() -> None:
         "    Total allocations: 7 (9.0KiB in all)",
         "    Biggest allocating functions:",
         "        valloc:rows.py:3 -> 2.0KiB (67%)",
-        "        load:rows.py:9 -> ~100.0B (~3%)",
+        "        load:rows.py:9 -> 100.0B (~3%)",
     ]
 
 

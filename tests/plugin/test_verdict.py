@@ -217,8 +217,8 @@ def test_estimates_are_explained() -> None:
     location = Location(1000, 3, (Frame("load", "/shop/load.py", 5),), estimated=True)
     finding = verdict.Over(500, Numbers(at_peak=[location]))
     problem = sections.describe(finding, PATHS, sections.Style())
-    assert "    - ~1000.0B allocated here: ~100%, 3 allocations" in problem.section
-    assert problem.section.endswith("the peak and the number of blocks are exact.")
+    assert "    - 1000.0B allocated here: ~100%, 3 allocations" in problem.section
+    assert problem.section.endswith("the peak itself is exact.")
 
 
 def test_resized_old_blocks_and_mappings_apart_are_named() -> None:
