@@ -109,7 +109,7 @@ void cmr_blocks_fini(struct cmr_blocks *blocks)
 	if (blocks->made != NULL && blocks->leaves != NULL && blocks->locations != NULL)
 		free_leaves(blocks);
 	if (blocks->shards != NULL)
-		cmr_shards_reset(blocks->shards);
+		cmr_shards_fini(blocks->shards);
 	cmr_memory_unmap(blocks->leaves, CMR_N_LEAVES * sizeof *blocks->leaves);
 	cmr_memory_unmap(blocks->locations, CMR_N_LEAVES * sizeof *blocks->locations);
 	cmr_memory_unmap(blocks->made, MADE_BYTES);

@@ -170,15 +170,25 @@ void cmr_shards_init(struct cmr_shard *shards)
 		shards[s] = (struct cmr_shard){ .lock = CMR_LOCK(CMR_RANK_SHARD) };
 }
 
+static void free_locked(struct cmr_shard *shard)
+{
+	cmr_memory_unmap(shard->entries, BYTES(shard->capacity));
+	shard->entries = NULL;
+	shard->capacity = shard->n_entries = 0;
+}
+
+void cmr_shards_fini(struct cmr_shard *shards)
+{
+	for (unsigned s = 0; s < CMR_N_SHARDS; s++)
+		free_locked(&shards[s]);
+}
+
 static void reset_locked(struct cmr_shard *shard)
 {
-	if (shard->capacity > FIRST_SLOTS) {
-		cmr_memory_unmap(shard->entries, BYTES(shard->capacity));
-		shard->entries = NULL;
-		shard->capacity = 0;
-	} else if (shard->n_entries != 0) {
+	if (shard->capacity > FIRST_SLOTS)
+		free_locked(shard);
+	else if (shard->n_entries != 0)
 		memset(shard->entries, 0, BYTES(shard->capacity));
-	}
 	shard->n_entries = 0;
 }
 

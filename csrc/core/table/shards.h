@@ -32,6 +32,9 @@ struct cmr_shard {
 /* Makes the locks anew and forgets all entries without touching them. */
 void cmr_shards_init(struct cmr_shard *shards);
 
+/* Unmaps all. Only when nobody else uses them. */
+void cmr_shards_fini(struct cmr_shard *shards);
+
 /* Forgets all entries; gives back what is larger than a page. */
 void cmr_shards_reset(struct cmr_shard *shards);
 

@@ -1,0 +1,760 @@
+/* The block table, against the picture in blocks.h and against a naive model. Addresses are made up:
+ * the table never looks at what is there. */
+#include "cmr_test.h"
+
+#include <pthread.h>
+#include <sys/mman.h>
+
+#include "os/memory.h"
+#include "os/random.h"
+#include "table/blocks.h"
+
+#define BASE ((uintptr_t)0x7f0000000000)
+#define LEAF ((uintptr_t)1 << CMR_LEAF_LOG2)
+#define HIGH ((uintptr_t)1 << CMR_ADDRESS_LOG2)
+
+static struct cmr_blocks table;
+
+/* An empty table for each test. */
+static struct cmr_blocks *fresh(void)
+{
+	struct cmr_error err;
+
+	cmr_blocks_fini(&table);
+	REQUIRE(cmr_blocks_init(&table, &err) == CMR_OK);
+	return &table;
+}
+
+static struct cmr_block plain(uint64_t size, unsigned tag)
+{
+	return (struct cmr_block){ .size = size, .tag = (uint8_t)tag };
+}
+
+static struct cmr_block exact(uint64_t size, unsigned tag, uint32_t location)
+{
+	return (struct cmr_block){ .size = size,
+				   .weight = size,
+				   .location = location,
+				   .tag = (uint8_t)tag,
+				   .located = true,
+				   .exact = true };
+}
+
+static struct cmr_block sampled(uint64_t size, unsigned tag, uint32_t location, uint64_t weight)
+{
+	return (struct cmr_block){ .size = size,
+				   .weight = weight,
+				   .location = location,
+				   .tag = (uint8_t)tag,
+				   .located = true };
+}
+
+static bool same(const struct cmr_block *a, const struct cmr_block *b)
+{
+	return a->size == b->size && a->weight == b->weight && a->location == b->location &&
+	       a->tag == b->tag && a->located == b->located && a->exact == b->exact;
+}
+
+/* BLOCK comes back as it was put, once. */
+static void check_round_trip(struct cmr_blocks *blocks, uintptr_t address, struct cmr_block block)
+{
+	struct cmr_block out;
+
+	memset(&out, 0x55, sizeof out);
+	CHECK(cmr_blocks_put(blocks, address, &block));
+	CHECK(cmr_blocks_take(blocks, address, &out));
+	CHECK(same(&out, &block));
+	CHECK(!cmr_blocks_take(blocks, address, &out));
+}
+
+static unsigned entry_at(const struct cmr_blocks *blocks, uintptr_t address)
+{
+	_Atomic uint16_t *granule = cmr_blocks_granule(blocks, address);
+
+	return granule != NULL ? atomic_load(granule) : 0xdead;
+}
+
+static size_t hash_entries(const struct cmr_blocks *blocks)
+{
+	size_t entries, leaves;
+
+	cmr_blocks_measure(blocks, &entries, &leaves);
+	return entries;
+}
+
+static int refuse_after; /* maps that are still allowed */
+
+static bool allow_some(size_t bytes)
+{
+	(void)bytes;
+	return refuse_after-- > 0;
+}
+
+static void allow(int n)
+{
+	refuse_after = n;
+	cmr_memory_set_gatekeeper(allow_some);
+}
+
+/* --- making --- */
+
+CMR_TEST(making_it_twice_is_once)
+{
+	struct cmr_blocks *blocks = fresh(), before = *blocks;
+	struct cmr_error err;
+
+	CHECK(cmr_blocks_init(blocks, &err) == CMR_OK);
+	CHECK_EQ_PTR(blocks->leaves, before.leaves);
+	CHECK_EQ_PTR(blocks->shards, before.shards);
+}
+
+CMR_TEST(refused_memory_is_a_status_and_leaves_nothing)
+{
+	size_t before;
+
+	cmr_blocks_fini(&table);
+	before = cmr_memory_mapped();
+	for (int n = 0; n < 4; n++) {
+		struct cmr_error err = { .status = CMR_OK };
+
+		allow(n);
+		CHECK_EQ_U64(cmr_blocks_init(&table, &err), CMR_NO_MEMORY);
+		CHECK_EQ_U64(err.status, CMR_NO_MEMORY);
+		CHECK_EQ_U64(cmr_memory_mapped(), before);
+	}
+	cmr_memory_set_gatekeeper(NULL);
+}
+
+CMR_TEST(finishing_gives_everything_back)
+{
+	struct cmr_blocks *blocks;
+	struct cmr_block block = exact(24, 1, 9), large = plain(10000, 2);
+	size_t before;
+
+	cmr_blocks_fini(&table);
+	before = cmr_memory_mapped();
+	blocks = fresh();
+	for (unsigned i = 0; i < 20; i++) {
+		CHECK(cmr_blocks_put(blocks, BASE + i * LEAF, &block));
+		CHECK(cmr_blocks_put(blocks, BASE + i * LEAF + 64, &large));
+	}
+	CHECK(cmr_memory_mapped() > before + 20 * (8 << 20));
+	cmr_blocks_fini(blocks);
+	CHECK_EQ_U64(cmr_memory_mapped(), before);
+	cmr_blocks_fini(blocks);
+}
+
+/* --- the picture --- */
+
+CMR_TEST(a_small_block_is_tag_and_size)
+{
+	struct cmr_blocks *blocks = fresh();
+	struct cmr_block block = plain(300, 5);
+
+	CHECK(cmr_blocks_put(blocks, BASE + 32, &block));
+	CHECK_EQ_U64(entry_at(blocks, BASE + 32), 5 << 10 | 300);
+	CHECK_EQ_U64(entry_at(blocks, BASE + 16), 0);
+	CHECK_EQ_U64(entry_at(blocks, BASE + 48), 0);
+	CHECK_EQ_U64(hash_entries(blocks), 0);
+}
+
+CMR_TEST(an_exact_small_block_has_bit_9_and_no_hash_entry)
+{
+	struct cmr_blocks *blocks = fresh();
+	struct cmr_block block = exact(510, 63, 0xfffffffe);
+
+	CHECK(cmr_blocks_put(blocks, BASE, &block));
+	CHECK_EQ_U64(entry_at(blocks, BASE), 63 << 10 | 1 << 9 | 510);
+	CHECK_EQ_U64(hash_entries(blocks), 0);
+	CHECK_EQ_U64(atomic_load(&atomic_load(&blocks->locations[BASE >> 26])[0]), 0xfffffffe);
+}
+
+CMR_TEST(a_sampled_or_large_block_is_in_the_hash)
+{
+	struct cmr_blocks *blocks = fresh();
+	struct cmr_block large = plain(511, 3), small = sampled(8, 4, 77, 65536);
+
+	CHECK(cmr_blocks_put(blocks, BASE, &large));
+	CHECK_EQ_U64(entry_at(blocks, BASE), 3 << 10 | 511);
+	CHECK_EQ_U64(hash_entries(blocks), 1);
+	CHECK(cmr_blocks_put(blocks, BASE + 16, &small));
+	CHECK_EQ_U64(entry_at(blocks, BASE + 16), 4 << 10 | 511);
+	CHECK_EQ_U64(hash_entries(blocks), 2);
+}
+
+CMR_TEST(every_block_comes_back_as_it_was_put)
+{
+	struct cmr_blocks *blocks = fresh();
+	const uintptr_t addresses[] = { 16,	  BASE,	       BASE + LEAF - 16, HIGH - 16,
+					BASE + 8, HIGH,	       HIGH + 16,	 BASE + 1,
+					64,	  HIGH | BASE, (uintptr_t)1 << 55 };
+
+	for (size_t i = 0; i < sizeof addresses / sizeof *addresses; i++) {
+		uintptr_t address = addresses[i];
+
+		check_round_trip(blocks, address, plain(0, 1));
+		check_round_trip(blocks, address, plain(510, 63));
+		check_round_trip(blocks, address, plain(511, 1));
+		check_round_trip(blocks, address, plain((uint64_t)1 << 40, 2));
+		check_round_trip(blocks, address, exact(0, 7, 3));
+		check_round_trip(blocks, address, exact(16, 7, 0xffffffff));
+		check_round_trip(blocks, address, exact(510, 8, 1));
+		check_round_trip(blocks, address, exact(511, 9, 4));
+		check_round_trip(blocks, address, exact(1 << 20, 9, 5));
+		check_round_trip(blocks, address, sampled(1, 10, 6, 4096));
+		check_round_trip(blocks, address, sampled(511, 11, 7, 65536));
+	}
+	CHECK_EQ_U64(hash_entries(blocks), 0);
+}
+
+CMR_TEST(what_has_no_granule_is_in_the_hash_only)
+{
+	struct cmr_blocks *blocks = fresh();
+	struct cmr_block block = plain(20, 1), out;
+	size_t entries, leaves;
+
+	CHECK(cmr_blocks_put(blocks, BASE + 8, &block));
+	CHECK(cmr_blocks_put(blocks, HIGH + 16, &block));
+	cmr_blocks_measure(blocks, &entries, &leaves);
+	CHECK_EQ_U64(entries, 2);
+	CHECK_EQ_U64(leaves, 0);
+	/* The aligned neighbour is another block. */
+	CHECK(!cmr_blocks_take(blocks, BASE, &out));
+	CHECK(cmr_blocks_take(blocks, BASE + 8, &out));
+	CHECK(cmr_blocks_take(blocks, HIGH + 16, &out));
+}
+
+#ifdef __aarch64__
+CMR_TEST(the_top_byte_is_no_part_of_an_address)
+{
+	struct cmr_blocks *blocks = fresh();
+	struct cmr_block block = plain(20, 1), out;
+
+	CHECK(cmr_blocks_put(blocks, BASE | (uintptr_t)0x5a << 56, &block));
+	CHECK(cmr_blocks_take(blocks, BASE, &out));
+}
+#endif
+
+CMR_TEST(unknown_addresses_are_no_blocks)
+{
+	struct cmr_blocks *blocks = fresh();
+	struct cmr_block out;
+	size_t size;
+
+	CHECK(!cmr_blocks_take(blocks, BASE, &out)); /* no leaf */
+	CHECK(!cmr_blocks_take(blocks, BASE + 4, &out));
+	CHECK(!cmr_blocks_take(blocks, HIGH, &out));
+	CHECK_EQ_U64(cmr_blocks_take_small(blocks, BASE, &size), CMR_N_TAGS);
+	check_round_trip(blocks, BASE, plain(5, 1)); /* a leaf */
+	CHECK(!cmr_blocks_take(blocks, BASE + 32, &out));
+	CHECK_EQ_U64(cmr_blocks_take_small(blocks, BASE + 32, &size), 0);
+}
+
+/* --- the inlined pair --- */
+
+CMR_TEST(small_blocks_by_the_inlined_pair)
+{
+	struct cmr_blocks *blocks = fresh();
+	size_t size;
+
+	CHECK(!cmr_blocks_put_small(blocks, BASE, 8, 1)); /* no leaf yet */
+	check_round_trip(blocks, BASE, plain(5, 1));
+	for (unsigned tag = 1; tag < CMR_N_TAGS; tag += 31)
+		for (size_t n = 0; n <= CMR_SMALL_MAX; n++) {
+			CHECK(cmr_blocks_put_small(blocks, BASE + 16 * n, n, tag));
+			CHECK_EQ_U64(entry_at(blocks, BASE + 16 * n), tag << 10 | n);
+			size = 1000;
+			CHECK_EQ_U64(cmr_blocks_take_small(blocks, BASE + 16 * n, &size), tag);
+			CHECK_EQ_U64(size, n);
+			CHECK_EQ_U64(cmr_blocks_take_small(blocks, BASE + 16 * n, &size), 0);
+		}
+	CHECK(!cmr_blocks_put_small(blocks, BASE, 511, 1));
+	CHECK(!cmr_blocks_put_small(blocks, BASE, SIZE_MAX, 1));
+	CHECK(!cmr_blocks_put_small(blocks, BASE + 8, 8, 1));
+	CHECK(!cmr_blocks_put_small(blocks, HIGH, 8, 1));
+	CHECK_EQ_U64(entry_at(blocks, BASE), 0);
+}
+
+CMR_TEST(the_inlined_take_leaves_the_others_alone)
+{
+	struct cmr_blocks *blocks = fresh();
+	struct cmr_block located = exact(40, 3, 8), large = plain(4000, 3), out;
+	size_t size;
+
+	CHECK(cmr_blocks_put(blocks, BASE, &located));
+	CHECK(cmr_blocks_put(blocks, BASE + 64, &large));
+	CHECK(cmr_blocks_put(blocks, BASE + 8, &large));
+	CHECK_EQ_U64(cmr_blocks_take_small(blocks, BASE, &size), CMR_N_TAGS);
+	CHECK_EQ_U64(cmr_blocks_take_small(blocks, BASE + 64, &size), CMR_N_TAGS);
+	CHECK_EQ_U64(cmr_blocks_take_small(blocks, BASE + 8, &size), CMR_N_TAGS);
+	CHECK_EQ_U64(cmr_blocks_take_small(blocks, HIGH, &size), CMR_N_TAGS);
+	CHECK(cmr_blocks_take(blocks, BASE, &out) && same(&out, &located));
+	CHECK(cmr_blocks_take(blocks, BASE + 64, &out) && same(&out, &large));
+	CHECK(cmr_blocks_take(blocks, BASE + 8, &out) && same(&out, &large));
+}
+
+CMR_TEST(the_newest_put_counts)
+{
+	struct cmr_blocks *blocks = fresh();
+	const struct cmr_block forms[] = { plain(10, 1), exact(10, 2, 5), plain(1000, 3),
+					   sampled(10, 4, 6, 99) };
+	struct cmr_block out;
+
+	for (int a = 0; a < 4; a++)
+		for (int b = 0; b < 4; b++) {
+			CHECK(cmr_blocks_put(blocks, BASE, &forms[a]));
+			CHECK(cmr_blocks_put(blocks, BASE, &forms[b]));
+			CHECK(cmr_blocks_take(blocks, BASE, &out));
+			CHECK(same(&out, &forms[b]));
+			CHECK(!cmr_blocks_take(blocks, BASE, &out));
+		}
+}
+
+/* --- the hash --- */
+
+CMR_TEST(the_hash_grows_and_shrinks_with_its_entries)
+{
+	struct cmr_blocks *blocks = fresh();
+	struct cmr_block out;
+
+	for (unsigned i = 0; i < 100000; i++) {
+		struct cmr_block block = plain(1000 + i, 1 + i % 63);
+
+		CHECK(cmr_blocks_put(blocks, BASE + 16 * (uintptr_t)i + 8, &block));
+	}
+	CHECK_EQ_U64(hash_entries(blocks), 100000);
+	for (unsigned k = 0; k < 100000; k++) {
+		unsigned i = (unsigned)((uint64_t)k * 70001 % 100000); /* another order */
+
+		CHECK(cmr_blocks_take(blocks, BASE + 16 * (uintptr_t)i + 8, &out));
+		CHECK_EQ_U64(out.size, 1000 + i);
+		CHECK_EQ_U64(out.tag, 1 + i % 63);
+		CHECK(!cmr_blocks_take(blocks, BASE + 16 * (uintptr_t)i + 8, &out));
+	}
+	CHECK_EQ_U64(hash_entries(blocks), 0);
+}
+
+CMR_TEST(without_memory_the_hash_is_filled_and_then_refuses)
+{
+	struct cmr_blocks *blocks = fresh();
+	struct cmr_block block = plain(1000, 1), out;
+	unsigned n = 0, kept = 0;
+
+	for (; n < 1000; n++)
+		CHECK(cmr_blocks_put(blocks, 8 + 16 * (uintptr_t)n, &block));
+	allow(0);
+	for (; n < 100000; n++)
+		cmr_blocks_put(blocks, 8 + 16 * (uintptr_t)n, &block);
+	cmr_memory_set_gatekeeper(NULL);
+	/* 64 shards of 128 slots, one of which stays free to end a search. */
+	CHECK_EQ_U64(hash_entries(blocks), 64 * 127);
+	for (unsigned i = 0; i < n; i++) {
+		bool there = cmr_blocks_take(blocks, 8 + 16 * (uintptr_t)i, &out);
+
+		CHECK(there || i >= 1000);
+		kept += there;
+	}
+	CHECK_EQ_U64(kept, 64 * 127);
+	CHECK(cmr_blocks_put(blocks, 8, &block));
+}
+
+CMR_TEST(without_memory_nothing_is_recorded)
+{
+	struct cmr_blocks *blocks = fresh();
+	struct cmr_block small = plain(10, 1), located = exact(10, 1, 5), large = plain(1000, 1);
+	struct cmr_block out;
+
+	allow(0);
+	CHECK(!cmr_blocks_put(blocks, BASE, &small)); /* no leaf */
+	CHECK(!cmr_blocks_put(blocks, BASE + 8, &small)); /* no shard */
+	allow(1);
+	CHECK(cmr_blocks_put(blocks, BASE, &small));
+	CHECK(!cmr_blocks_put(blocks, BASE + 16, &located)); /* no locations */
+	CHECK(!cmr_blocks_put(blocks, BASE + 32, &large)); /* no shard */
+	cmr_memory_set_gatekeeper(NULL);
+	CHECK(!cmr_blocks_take(blocks, BASE + 8, &out));
+	CHECK(!cmr_blocks_take(blocks, BASE + 16, &out));
+	CHECK(!cmr_blocks_take(blocks, BASE + 32, &out));
+	CHECK(cmr_blocks_take(blocks, BASE, &out));
+	check_round_trip(blocks, BASE + 16, located);
+	check_round_trip(blocks, BASE + 32, large);
+}
+
+/* --- reset, fork, measure --- */
+
+CMR_TEST(reset_forgets_all_and_gives_pages_back)
+{
+	struct cmr_blocks *blocks = fresh();
+	size_t empty = cmr_memory_mapped(), entries, leaves;
+	struct cmr_block out;
+
+	for (unsigned i = 0; i < 50000; i++) {
+		uintptr_t address = BASE + i % 3 * LEAF + (uintptr_t)i * 48;
+		struct cmr_block small = plain(40, 1), located = exact(40, 2, 3);
+		struct cmr_block large = plain(2000, 4);
+
+		CHECK(cmr_blocks_put(blocks, address, &small));
+		CHECK(cmr_blocks_put(blocks, address + 16, &located));
+		CHECK(cmr_blocks_put(blocks, address + 32, &large));
+	}
+	cmr_blocks_measure(blocks, &entries, &leaves);
+	CHECK_EQ_U64(entries, 50000);
+	CHECK_EQ_U64(leaves, 3 * (size_t)(8 + 16) << 20);
+	cmr_blocks_reset(blocks);
+	cmr_blocks_measure(blocks, &entries, &leaves);
+	CHECK_EQ_U64(entries, 0);
+	/* The leaves stay as address space; the hash, which had grown, is gone. */
+	CHECK_EQ_U64(cmr_memory_mapped() - empty, leaves);
+	for (unsigned i = 0; i < 50000; i++) {
+		uintptr_t address = BASE + i % 3 * LEAF + (uintptr_t)i * 48;
+
+		CHECK(!cmr_blocks_take(blocks, address, &out));
+		CHECK(!cmr_blocks_take(blocks, address + 16, &out));
+		CHECK(!cmr_blocks_take(blocks, address + 32, &out));
+	}
+	check_round_trip(blocks, BASE, exact(40, 2, 3));
+	check_round_trip(blocks, BASE, plain(4000, 3));
+}
+
+static size_t resident_pages(void *memory, size_t bytes)
+{
+	static unsigned char map[8192];
+	size_t page = (size_t)sysconf(_SC_PAGESIZE), n = 0;
+
+	REQUIRE(bytes / page <= sizeof map && mincore(memory, bytes, map) == 0);
+	for (size_t i = 0; i < bytes / page; i++)
+		n += map[i] & 1;
+	return n;
+}
+
+CMR_TEST(pages_of_leaves_are_resident_only_while_they_are_used)
+{
+	struct cmr_blocks *blocks = fresh();
+	struct cmr_block block = exact(16, 1, 1);
+	void *granules, *locations;
+
+	for (uintptr_t i = 0; i < 100000; i++)
+		CHECK(cmr_blocks_put(blocks, BASE + 16 * i, &block));
+	granules = atomic_load(&blocks->leaves[BASE >> 26]);
+	locations = atomic_load(&blocks->locations[BASE >> 26]);
+	/* 2 bytes per granule, no huge pages. */
+	CHECK_EQ_U64(resident_pages(granules, 8 << 20), (100000 * 2 + 4095) / 4096);
+	CHECK_EQ_U64(resident_pages(locations, 16 << 20), (100000 * 4 + 4095) / 4096);
+	cmr_blocks_reset(blocks);
+	CHECK_EQ_U64(resident_pages(granules, 8 << 20), 0);
+	CHECK_EQ_U64(resident_pages(locations, 16 << 20), 0);
+}
+
+CMR_TEST(a_small_hash_is_kept_for_the_next_region)
+{
+	struct cmr_blocks *blocks = fresh();
+	size_t mapped;
+	struct cmr_block block = plain(1000, 1), out;
+
+	for (uintptr_t i = 0; i < 2000; i++)
+		CHECK(cmr_blocks_put(blocks, 8 + 16 * i, &block));
+	mapped = cmr_memory_mapped();
+	cmr_blocks_reset(blocks);
+	CHECK_EQ_U64(cmr_memory_mapped(), mapped);
+	for (uintptr_t i = 0; i < 2000; i++)
+		CHECK(!cmr_blocks_take(blocks, 8 + 16 * i, &out));
+}
+
+CMR_TEST(after_a_fork_the_hash_is_empty_and_its_locks_free)
+{
+	struct cmr_blocks *blocks = fresh();
+	struct cmr_block large = plain(1000, 1), small = plain(10, 1), out;
+
+	CHECK(cmr_blocks_put(blocks, BASE, &large));
+	CHECK(cmr_blocks_put(blocks, BASE + 16, &small));
+	cmr_blocks_after_fork(blocks);
+	CHECK_EQ_U64(hash_entries(blocks), 0);
+	/* A granule that points into the hash, where nothing is: no block, and cleared. */
+	CHECK_EQ_U64(entry_at(blocks, BASE), 1 << 10 | 511);
+	CHECK(!cmr_blocks_take(blocks, BASE, &out));
+	CHECK_EQ_U64(entry_at(blocks, BASE), 0);
+	CHECK(cmr_blocks_take(blocks, BASE + 16, &out) && same(&out, &small));
+	check_round_trip(blocks, BASE, large);
+}
+
+CMR_TEST(a_table_that_was_never_made_measures_nothing)
+{
+	struct cmr_blocks blocks = { 0 };
+	size_t entries = 1, leaves = 1;
+
+	cmr_blocks_measure(&blocks, &entries, &leaves);
+	CHECK_EQ_U64(entries, 0);
+	CHECK_EQ_U64(leaves, 0);
+}
+
+/* --- a random program against a naive model --- */
+
+#define N_ADDRESSES 5000
+
+static struct {
+	struct cmr_block block;
+	bool there;
+} model[N_ADDRESSES];
+
+static uintptr_t address_of(unsigned i)
+{
+	switch (i % 8) {
+	case 0:
+		return BASE + 8 + 16 * (uintptr_t)i; /* unaligned */
+	case 1:
+		return HIGH + 16 * (uintptr_t)i;
+	case 2:
+		return BASE + LEAF + 4096 * (uintptr_t)i;
+	default:
+		return BASE + 16 * (uintptr_t)i;
+	}
+}
+
+static struct cmr_block random_block(uint64_t *random)
+{
+	uint64_t r = cmr_random_next(random);
+	uint64_t size = (r >> 8) % ((r & 1) != 0 ? 600 : 1000000);
+	unsigned tag = 1 + (unsigned)(r >> 40) % 63;
+	uint32_t location = 1 + (uint32_t)(r >> 20) % 100000;
+
+	switch ((r >> 1) % 3) {
+	case 0:
+		return plain(size, tag);
+	case 1:
+		return exact(size, tag, location);
+	default:
+		return sampled(size, tag, location, size + 4096);
+	}
+}
+
+static void check_model(struct cmr_blocks *blocks, unsigned i)
+{
+	struct cmr_block out;
+	bool there = cmr_blocks_take(blocks, address_of(i), &out);
+
+	CHECK_EQ_U64(there, model[i].there);
+	if (there && model[i].there)
+		CHECK(same(&out, &model[i].block));
+	model[i].there = false;
+}
+
+static void random_retag(struct cmr_blocks *blocks, uint64_t *random)
+{
+	uint8_t map[CMR_N_TAGS] = { 0 };
+
+	/* As regions ask for it: some tags stay, some become one that stays, some go. */
+	for (unsigned t = 1; t < CMR_N_TAGS; t++) {
+		uint64_t r = cmr_random_next(random);
+
+		if (t == 1 || r % 4 < 2)
+			map[t] = (uint8_t)t;
+		else if (r % 4 == 2)
+			map[t] = map[1 + (r >> 8) % t]; /* one below, or where that one goes */
+	}
+	cmr_blocks_retag(blocks, map);
+	for (unsigned i = 0; i < N_ADDRESSES; i++) {
+		model[i].block.tag = map[model[i].block.tag];
+		model[i].there = model[i].there && model[i].block.tag != 0;
+	}
+}
+
+CMR_TEST(a_random_program_does_as_the_model)
+{
+	struct cmr_blocks *blocks = fresh();
+	uint64_t random = 42;
+
+	memset(model, 0, sizeof model);
+	for (unsigned step = 0; step < 400000; step++) {
+		uint64_t r = cmr_random_next(&random);
+		unsigned i = (unsigned)(r >> 16) % N_ADDRESSES;
+
+		if (r % 100 < 55) {
+			model[i].block = random_block(&random);
+			model[i].there = true;
+			CHECK(cmr_blocks_put(blocks, address_of(i), &model[i].block));
+		} else {
+			check_model(blocks, i);
+		}
+		if (step % 100000 == 99999) {
+			cmr_blocks_reset(blocks);
+			memset(model, 0, sizeof model);
+		} else if (step % 20000 == 19999) {
+			random_retag(blocks, &random);
+		}
+	}
+	random_retag(blocks, &random);
+	for (unsigned i = 0; i < N_ADDRESSES; i++)
+		check_model(blocks, i);
+	CHECK_EQ_U64(hash_entries(blocks), 0);
+}
+
+CMR_TEST(retag_keeps_all_but_the_tag)
+{
+	struct cmr_blocks *blocks = fresh();
+	const struct cmr_block before[] = { plain(0, 5),	plain(510, 5),
+					    exact(510, 5, 77),	exact(0, 5, 78),
+					    plain(9999, 5),	exact(9999, 5, 79),
+					    sampled(1, 5, 80, 4096) };
+	uint8_t map[CMR_N_TAGS] = { 0 };
+	struct cmr_block out, expected;
+
+	map[1] = map[5] = 1;
+	map[6] = 6;
+	for (unsigned i = 0; i < 7; i++)
+		for (unsigned tag = 5; tag < 8; tag++) {
+			struct cmr_block block = before[i];
+
+			block.tag = (uint8_t)tag;
+			CHECK(cmr_blocks_put(blocks, BASE + 16 * (i * 3 + tag), &block));
+			CHECK(cmr_blocks_put(blocks, BASE + 8 + 16 * (i * 3 + tag), &block));
+		}
+	cmr_blocks_retag(blocks, map);
+	for (unsigned i = 0; i < 7; i++)
+		for (unsigned tag = 5; tag < 8; tag++)
+			for (unsigned odd = 0; odd <= 8; odd += 8) {
+				uintptr_t at = BASE + odd + 16 * (i * 3 + tag);
+
+				expected = before[i];
+				expected.tag = map[tag];
+				if (tag == 7)
+					CHECK(!cmr_blocks_take(blocks, at, &out));
+				else
+					CHECK(cmr_blocks_take(blocks, at, &out) &&
+					      same(&out, &expected));
+			}
+	CHECK_EQ_U64(hash_entries(blocks), 0);
+}
+
+/* --- threads --- */
+
+#define N_THREADS 4
+#define OWN 3000
+
+static struct cmr_blocks *shared;
+static atomic_uint ready;
+
+static struct cmr_block block_number(unsigned i, unsigned tag)
+{
+	switch (i % 4) {
+	case 0:
+		return plain(i % 500, tag);
+	case 1:
+		return exact(i % 500, tag, i + 1);
+	case 2:
+		return plain(1000 + i, tag);
+	default:
+		return sampled(i % 500, tag, i + 1, 5000);
+	}
+}
+
+/* Every thread has its own granules, next to those of the others and in the same new leaves. */
+static void *own_granules(void *argument)
+{
+	unsigned me = *(unsigned *)argument;
+	struct cmr_block out;
+
+	atomic_fetch_add(&ready, 1);
+	while (atomic_load(&ready) < N_THREADS)
+		;
+	for (unsigned leaf = 0; leaf < 8; leaf++)
+		for (unsigned i = 0; i < OWN; i++) {
+			uintptr_t at = BASE + leaf * LEAF + 16 * (i * N_THREADS + me);
+			struct cmr_block block = block_number(i, 1 + me);
+
+			CHECK(cmr_blocks_put(shared, at, &block));
+			if (i % 3 == 0)
+				CHECK(cmr_blocks_take(shared, at, &out) && same(&out, &block));
+		}
+	return NULL;
+}
+
+static void run_threads(void *(*body)(void *))
+{
+	pthread_t threads[N_THREADS];
+	unsigned numbers[N_THREADS];
+
+	atomic_store(&ready, 0);
+	for (unsigned i = 0; i < N_THREADS; i++) {
+		numbers[i] = i;
+		REQUIRE(pthread_create(&threads[i], NULL, body, &numbers[i]) == 0);
+	}
+	for (unsigned i = 0; i < N_THREADS; i++)
+		pthread_join(threads[i], NULL);
+}
+
+CMR_TEST(threads_have_their_own_granules)
+{
+	struct cmr_block out, expected;
+	size_t entries, leaves;
+
+	shared = fresh();
+	run_threads(own_granules);
+	cmr_blocks_measure(shared, &entries, &leaves);
+	CHECK(leaves >= 8 * (size_t)(8 + 16) << 20);
+	/* Freed by another thread than the one that allocated. */
+	for (unsigned leaf = 0; leaf < 8; leaf++)
+		for (unsigned i = 0; i < OWN * N_THREADS; i++) {
+			uintptr_t at = BASE + leaf * LEAF + 16 * i;
+			bool there = cmr_blocks_take(shared, at, &out);
+
+			CHECK_EQ_U64(there, i / N_THREADS % 3 != 0);
+			expected = block_number(i / N_THREADS, 1 + i % N_THREADS);
+			if (there)
+				CHECK(same(&out, &expected));
+		}
+	CHECK_EQ_U64(hash_entries(shared), 0);
+	cmr_blocks_reset(shared); /* leaves that two threads made at once are there once */
+	for (unsigned leaf = 0; leaf < 8; leaf++)
+		CHECK_EQ_U64(entry_at(shared, BASE + leaf * LEAF), 0);
+}
+
+/* Puts and takes of tags that stay, while another thread retags. */
+static void *churn(void *argument)
+{
+	unsigned me = *(unsigned *)argument;
+	struct cmr_block out;
+
+	if (me == 0) {
+		uint8_t map[CMR_N_TAGS] = { 0 };
+
+		for (unsigned t = 1; t < 32; t++)
+			map[t] = (uint8_t)t;
+		for (unsigned t = 32; t < CMR_N_TAGS; t++)
+			map[t] = 1; /* 32..63 become 1 */
+		for (int round = 0; round < 3; round++)
+			cmr_blocks_retag(shared, map);
+		return NULL;
+	}
+	for (unsigned round = 0; round < 20; round++) {
+		for (unsigned i = 0; i < OWN; i++) {
+			struct cmr_block block = block_number(i, 1 + me);
+
+			CHECK(cmr_blocks_put(shared, BASE + 16 * (i * N_THREADS + me), &block));
+		}
+		for (unsigned i = 0; i < OWN; i++) {
+			struct cmr_block block = block_number(i, 1 + me);
+
+			CHECK(cmr_blocks_take(shared, BASE + 16 * (i * N_THREADS + me), &out) &&
+			      same(&out, &block));
+		}
+	}
+	return NULL;
+}
+
+CMR_TEST(retagging_goes_on_beside_other_tags)
+{
+	struct cmr_block out, block;
+
+	shared = fresh();
+	for (unsigned i = 0; i < OWN; i++) {
+		block = block_number(i, 40);
+		CHECK(cmr_blocks_put(shared, BASE + 16 * i * N_THREADS, &block));
+	}
+	run_threads(churn);
+	for (unsigned i = 0; i < OWN; i++) {
+		block = block_number(i, 1);
+		CHECK(cmr_blocks_take(shared, BASE + 16 * i * N_THREADS, &out) &&
+		      same(&out, &block));
+	}
+	CHECK_EQ_U64(hash_entries(shared), 0);
+}
