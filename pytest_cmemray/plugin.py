@@ -86,6 +86,7 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
         # A mistake in a marker is not what an xfail marker expects.
         report.outcome = "failed"
         report.__dict__.pop("wasxfail", None)
+        transport.attach(report, {"error": str(error)})
     if call.when == "call":
         problems = getattr(error, "problems", None)
         if problems and report.failed and type(error).__name__ == "MemoryProblem":
@@ -126,7 +127,7 @@ class Reports:
         terminal.write(terminalreporter, self._config, self._session)
         # A sentence that a log file cuts at 80 columns has lost what it was written for; pytest
         # prints the lines that follow in full when it takes its terminal for a CI job's.
-        if self._session.results.problems and not sys.stdout.isatty() and "CI" not in os.environ:
+        if self._session.results.has_failures and not (sys.stdout.isatty() or "CI" in os.environ):
             os.environ["CI"] = "true"
             self._uncut = True
 

@@ -62,12 +62,14 @@ class Results:
     def __init__(self, most: int) -> None:
         self.measured = 0
         self.problems: list[Entry] = []
+        self.has_failures = False
         self.notes: dict[str, Note] = {}
         self._highest = Largest(most)
         self._tightest = Largest(MOST_TIGHT)
 
     def add(self, nodeid: str, outcome: str, data: Data) -> None:
-        """Take in one measured test."""
+        """Take in one measured test, or one whose markers are not valid."""
+        self.has_failures |= "problem" in data or "error" in data
         for text in data.get("notes", ()):
             self.add_note(text, nodeid)
         if "peak" not in data:

@@ -187,7 +187,7 @@ class Session:
     def has_output(self) -> bool:
         """True when the end of the run has anything to show."""
         results = self.results
-        return bool(results.measured or results.notes or self.marker_errors)
+        return bool(results.measured or results.notes or results.has_failures or self.marker_errors)
 
     def fail_on_increase_note(self) -> str | None:
         """Why --fail-on-increase has no effect, else None."""

@@ -31,6 +31,7 @@ class Data(TypedDict, total=False):
     problem: str  # the sentence, when the test failed on memory
     path: str  # where the problem lies: file
     line: int  # and line
+    error: str  # of a marker, instead of all others: the test was not run
 
 
 def attach(report: Any, data: Data) -> None:

@@ -37,7 +37,7 @@ def bad_markers(project):
 
 
 def test_a_bad_marker_is_an_error_of_its_test_alone(bad_markers) -> None:
-    result = bad_markers.run("--strict-markers", "-vv")
+    result = bad_markers.run("--strict-markers")
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     result.assert_outcomes(passed=len(BAD), errors=len(BAD))
     assert not (bad_markers.path / "ran").exists()
