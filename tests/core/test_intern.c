@@ -1,0 +1,323 @@
+/* Append-only sets, and call stacks as a trie on top of one. */
+#include "cmr_test.h"
+
+#include <pthread.h>
+
+#include "os/losses.h"
+#include "os/memory.h"
+#include "os/random.h"
+#include "stack/nodes.h"
+#include "stack/provider.h"
+#include "table/intern.h"
+
+static struct cmr_intern set;
+
+static struct cmr_intern *fresh(uint32_t capacity)
+{
+	struct cmr_error err;
+
+	cmr_intern_fini(&set);
+	REQUIRE(cmr_intern_init(&set, capacity, &err) == CMR_OK);
+	return &set;
+}
+
+static struct cmr_key key_number(uint64_t i)
+{
+	/* Many that differ in one word only. */
+	return (struct cmr_key){ .a = i % 1000, .b = i / 1000 };
+}
+
+static bool holds(const struct cmr_intern *s, uint32_t number, struct cmr_key key)
+{
+	struct cmr_key found = cmr_intern_key(s, number);
+
+	return found.a == key.a && found.b == key.b;
+}
+
+static int allowed;
+
+static bool allow_some(size_t bytes)
+{
+	(void)bytes;
+	return allowed-- > 0;
+}
+
+static void allow(int n)
+{
+	allowed = n;
+	cmr_memory_set_gatekeeper(allow_some);
+}
+
+/* --- one thread --- */
+
+CMR_TEST(numbers_are_dense_and_stay)
+{
+	struct cmr_intern *s = fresh(1000000);
+
+	CHECK_EQ_U64(cmr_intern_count(s), 0);
+	for (uint32_t i = 0; i < 200000; i++)
+		CHECK_EQ_U64(cmr_intern_add(s, key_number(i)), i + 1);
+	CHECK_EQ_U64(cmr_intern_count(s), 200000);
+	for (uint32_t i = 0; i < 200000; i++) {
+		CHECK_EQ_U64(cmr_intern_add(s, key_number(i)), i + 1);
+		CHECK(holds(s, i + 1, key_number(i)));
+	}
+	CHECK_EQ_U64(cmr_intern_count(s), 200000);
+}
+
+CMR_TEST(any_key_is_a_key)
+{
+	struct cmr_intern *s = fresh(100);
+	const struct cmr_key keys[] = { { 0, 0 }, { 0, 1 }, { 1, 0 }, { UINT64_MAX, UINT64_MAX },
+					{ 1, 1 } };
+
+	for (uint32_t i = 0; i < 5; i++)
+		CHECK_EQ_U64(cmr_intern_add(s, keys[i]), i + 1);
+	for (uint32_t i = 0; i < 5; i++)
+		CHECK_EQ_U64(cmr_intern_add(s, keys[i]), i + 1);
+}
+
+CMR_TEST(a_full_set_knows_its_keys_still)
+{
+	struct cmr_intern *s = fresh(3);
+
+	CHECK_EQ_U64(cmr_intern_add(s, key_number(1)), 1);
+	CHECK_EQ_U64(cmr_intern_add(s, key_number(2)), 2);
+	CHECK_EQ_U64(cmr_intern_add(s, key_number(3)), 3);
+	CHECK_EQ_U64(cmr_intern_add(s, key_number(4)), 0);
+	CHECK_EQ_U64(cmr_intern_add(s, key_number(2)), 2);
+	CHECK_EQ_U64(cmr_intern_count(s), 3);
+}
+
+CMR_TEST(refused_memory_is_a_status_and_leaves_nothing)
+{
+	size_t before;
+
+	cmr_intern_fini(&set);
+	before = cmr_memory_mapped();
+	for (int n = 0; n < 2; n++) {
+		struct cmr_error err = { .status = CMR_OK };
+
+		allow(n);
+		CHECK_EQ_U64(cmr_intern_init(&set, 100, &err), CMR_NO_MEMORY);
+		CHECK_EQ_U64(err.status, CMR_NO_MEMORY);
+		CHECK_EQ_U64(cmr_memory_mapped(), before);
+	}
+	cmr_memory_set_gatekeeper(NULL);
+}
+
+CMR_TEST(without_memory_what_is_known_is_known)
+{
+	struct cmr_intern *s = fresh(1000000);
+	uint32_t n = 0, last;
+
+	allow(0);
+	CHECK_EQ_U64(cmr_intern_add(s, key_number(0)), 0); /* no room for keys */
+	allow(1);
+	while ((last = cmr_intern_add(s, key_number(n))) != 0)
+		CHECK_EQ_U64(last, ++n);
+	cmr_memory_set_gatekeeper(NULL);
+	/* 512 slots, filled by 7/8 for want of more. */
+	CHECK_EQ_U64(n, 511 / 8 * 7);
+	for (uint32_t i = 0; i < n; i++)
+		CHECK_EQ_U64(cmr_intern_add(s, key_number(i)), i + 1);
+	for (uint32_t i = n; i < 100000; i++)
+		CHECK_EQ_U64(cmr_intern_add(s, key_number(i)), i + 1);
+	allow(0);
+	for (uint32_t i = 0; i < 100000; i++)
+		CHECK_EQ_U64(cmr_intern_add(s, key_number(i)), i + 1);
+	cmr_memory_set_gatekeeper(NULL);
+}
+
+CMR_TEST(reset_forgets_and_gives_back)
+{
+	struct cmr_intern *s = fresh(1000000);
+	size_t one_chunk;
+
+	cmr_intern_add(s, key_number(5));
+	one_chunk = cmr_memory_mapped();
+	for (uint32_t i = 0; i < 300000; i++)
+		CHECK(cmr_intern_add(s, key_number(i)) != 0);
+	CHECK(cmr_memory_mapped() > one_chunk + 300000 * 16);
+	cmr_intern_reset(s);
+	CHECK_EQ_U64(cmr_memory_mapped(), one_chunk);
+	CHECK_EQ_U64(cmr_intern_count(s), 0);
+	for (uint32_t i = 0; i < 100000; i++)
+		CHECK_EQ_U64(cmr_intern_add(s, key_number(300000 - i)), i + 1);
+	cmr_intern_reset(s);
+	cmr_intern_reset(s);
+	CHECK_EQ_U64(cmr_intern_add(s, key_number(1)), 1);
+}
+
+CMR_TEST(finishing_gives_everything_back)
+{
+	size_t before;
+
+	cmr_intern_fini(&set);
+	before = cmr_memory_mapped();
+	fresh(1000000);
+	for (uint32_t i = 0; i < 100000; i++)
+		CHECK(cmr_intern_add(&set, key_number(i)) != 0);
+	cmr_intern_fini(&set);
+	CHECK_EQ_U64(cmr_memory_mapped(), before);
+	cmr_intern_fini(&set);
+	CHECK_EQ_U64(cmr_memory_mapped(), before);
+}
+
+CMR_TEST(after_a_fork_the_lock_is_free)
+{
+	struct cmr_intern *s = fresh(100);
+
+	CHECK_EQ_U64(cmr_intern_add(s, key_number(1)), 1);
+	atomic_store(&s->lock.held, 1); /* as by a thread that the child does not have */
+	CHECK_EQ_U64(cmr_intern_add(s, key_number(1)), 1); /* lookup wants no lock */
+	cmr_intern_after_fork(s);
+	CHECK_EQ_U64(cmr_intern_add(s, key_number(2)), 2);
+}
+
+/* --- threads --- */
+
+#define N_THREADS 4
+#define N_KEYS 40000
+
+static uint32_t numbers[N_THREADS][N_KEYS];
+
+/* All threads add the same keys, each from another end, while the slots double many times. */
+static void *add_all(void *argument)
+{
+	unsigned me = *(unsigned *)argument;
+
+	for (uint32_t k = 0; k < N_KEYS; k++) {
+		uint32_t i = (k + me * (N_KEYS / N_THREADS)) % N_KEYS;
+		uint32_t number = cmr_intern_add(&set, key_number(i));
+
+		numbers[me][i] = number;
+		CHECK(number != 0 && holds(&set, number, key_number(i)));
+	}
+	return NULL;
+}
+
+CMR_TEST(threads_agree_on_the_numbers)
+{
+	pthread_t threads[N_THREADS];
+	unsigned me[N_THREADS];
+	static bool seen[N_KEYS + 1];
+
+	fresh(1000000);
+	for (unsigned i = 0; i < N_THREADS; i++) {
+		me[i] = i;
+		REQUIRE(pthread_create(&threads[i], NULL, add_all, &me[i]) == 0);
+	}
+	for (unsigned i = 0; i < N_THREADS; i++)
+		pthread_join(threads[i], NULL);
+	CHECK_EQ_U64(cmr_intern_count(&set), N_KEYS);
+	for (uint32_t i = 0; i < N_KEYS; i++) {
+		for (unsigned t = 1; t < N_THREADS; t++)
+			CHECK_EQ_U64(numbers[t][i], numbers[0][i]);
+		REQUIRE(numbers[0][i] >= 1 && numbers[0][i] <= N_KEYS);
+		CHECK(!seen[numbers[0][i]]);
+		seen[numbers[0][i]] = true;
+	}
+}
+
+/* --- nodes --- */
+
+static uint64_t stack_losses(void)
+{
+	struct cmr_losses losses;
+
+	cmr_losses_read(&losses);
+	return losses.stacks;
+}
+
+static unsigned forgotten;
+
+static void forget(void)
+{
+	forgotten++;
+}
+
+/* Runs before the nodes are made. */
+CMR_TEST(nodes_that_were_never_made_are_lost)
+{
+	uint64_t lost = stack_losses();
+
+	CHECK_EQ_U64(cmr_nodes_child(0, 1, 1), CMR_NODE_LOST);
+	CHECK_EQ_U64(stack_losses() - lost, 1);
+	CHECK_EQ_U64(cmr_nodes_count(), 0);
+	cmr_nodes_reset();
+	CHECK_EQ_U64(cmr_nodes_count(), 0);
+}
+
+static void make_nodes(void)
+{
+	struct cmr_error err;
+
+	REQUIRE(cmr_nodes_init(&err) == CMR_OK);
+}
+
+static void check_node(cmr_node_id id, cmr_node_id parent, uint32_t code, int32_t offset)
+{
+	struct cmr_node node = cmr_nodes_get(id);
+
+	CHECK_EQ_U64(node.parent, parent);
+	CHECK_EQ_U64(node.code, code);
+	CHECK_EQ_I64(node.offset, offset);
+}
+
+CMR_TEST(nodes_are_parent_code_and_offset)
+{
+	cmr_node_id a, b;
+
+	make_nodes();
+	make_nodes();
+	a = cmr_nodes_child(0, 1, 20);
+	b = cmr_nodes_child(a, 1, 20);
+	CHECK(a != 0 && b != 0 && a != b);
+	CHECK_EQ_U64(cmr_nodes_child(0, 1, 20), a);
+	CHECK_EQ_U64(cmr_nodes_child(a, 1, 20), b);
+	check_node(a, 0, 1, 20);
+	check_node(b, a, 1, 20);
+	CHECK(cmr_nodes_child(a, 2, 20) != b);
+	CHECK(cmr_nodes_child(a, 1, 21) != b);
+	check_node(cmr_nodes_child(b, 0xffffffff, -1), b, 0xffffffff, -1);
+	check_node(cmr_nodes_child(b, 7, CMR_NO_OFFSET), b, 7, CMR_NO_OFFSET);
+	check_node(cmr_nodes_child(0xfffffffe, 0xffffffff, INT32_MAX), 0xfffffffe, 0xffffffff,
+		   INT32_MAX);
+	CHECK_EQ_U64(cmr_nodes_count(), 7);
+}
+
+CMR_TEST(below_a_lost_stack_all_is_lost)
+{
+	uint64_t lost = stack_losses();
+	uint32_t n;
+
+	make_nodes();
+	n = cmr_nodes_count();
+	CHECK_EQ_U64(cmr_nodes_child(CMR_NODE_LOST, 1, 1), CMR_NODE_LOST);
+	CHECK_EQ_U64(stack_losses() - lost, 1);
+	CHECK_EQ_U64(cmr_nodes_count(), n);
+}
+
+CMR_TEST(resetting_nodes_voids_codes_and_caches)
+{
+	static const struct cmr_provider provider = { .forget = forget }, deaf = { 0 };
+	uint32_t epoch = atomic_load(&cmr_code_epoch);
+
+	make_nodes();
+	cmr_nodes_child(0, 1, 1);
+	cmr_provider = &provider;
+	cmr_nodes_reset();
+	CHECK_EQ_U64(cmr_nodes_count(), 0);
+	CHECK_EQ_U64(forgotten, 1);
+	CHECK(atomic_load(&cmr_code_epoch) != epoch);
+	CHECK_EQ_U64(cmr_nodes_child(0, 9, 9), 1);
+	cmr_provider = &deaf;
+	cmr_nodes_reset();
+	cmr_provider = NULL;
+	cmr_nodes_reset();
+	CHECK_EQ_U64(forgotten, 1);
+	CHECK_EQ_U64(cmr_nodes_count(), 0);
+	cmr_nodes_after_fork();
+	CHECK_EQ_U64(cmr_nodes_child(0, 9, 9), 1);
+}
