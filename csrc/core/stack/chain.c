@@ -155,10 +155,10 @@ static cmr_node_id node_of(struct cmr_chain *chain, const char *frame, uintptr_t
 
 	if (has_own_bytecode(&cmr_provider->layout, frame))
 		return make_node(chain, frame, instruction, parent);
-	if (cached->instruction == instruction && cached->parent == parent)
+	if (cached->instruction == instruction && cached->parent == parent && instruction != 0)
 		return cached->node;
 	node = make_node(chain, frame, instruction, parent);
-	if (node != CMR_NODE_LOST && instruction != 0)
+	if (node != CMR_NODE_LOST)
 		*cached = (struct cached_node){ instruction, parent, node };
 	return node;
 }

@@ -1,0 +1,661 @@
+/* The chain of frames that is verified in place, against a naive walk of made-up frames. */
+#include "cmr_test.h"
+
+#include "frames_rig.h"
+#include "os/losses.h"
+#include "os/memory.h"
+#include "os/random.h"
+
+#define CHECK_WALK() CHECK_EQ_U64(cmr_chain_walk(&thread), naive_walk())
+
+static uint64_t stack_losses(void)
+{
+	struct cmr_losses losses;
+
+	cmr_losses_read(&losses);
+	return losses.stacks;
+}
+
+static int allowed;
+
+static bool allow_some(size_t bytes)
+{
+	(void)bytes;
+	return allowed-- > 0;
+}
+
+static void allow(int n)
+{
+	allowed = n;
+	cmr_memory_set_gatekeeper(allow_some);
+}
+
+static void check_node(cmr_node_id id, cmr_node_id parent, uint32_t code, int32_t offset)
+{
+	struct cmr_node node;
+
+	if (!CHECK(id != 0 && id != CMR_NODE_LOST))
+		return;
+	node = cmr_nodes_get(id);
+	CHECK_EQ_U64(node.parent, parent);
+	CHECK_EQ_U64(node.code, code);
+	CHECK_EQ_I64(node.offset, offset);
+}
+
+/* --- what a stack is --- */
+
+CMR_TEST(without_python_code_the_stack_is_empty)
+{
+	fresh_rig();
+	CHECK_EQ_U64(cmr_chain_walk(&thread), 0);
+	CHECK(thread.chain == NULL);
+	cmr_provider = NULL;
+	top = call(frame_at(0), 1, 10);
+	CHECK_EQ_U64(cmr_chain_walk(&thread), 0);
+	CHECK_EQ_U64(cmr_nodes_count(), 0);
+}
+
+CMR_TEST(a_stack_is_its_frames_from_the_bottom)
+{
+	cmr_node_id node, caller;
+
+	fresh_rig();
+	call(frame_at(0), 4, 10);
+	caller = cmr_chain_walk(&thread);
+	check_node(caller, 0, 5, 10);
+	call(frame_at(1), 7, 20);
+	node = cmr_chain_walk(&thread);
+	check_node(node, caller, 8, 20);
+	CHECK_EQ_U64(cmr_chain_walk(&thread), node);
+	leave();
+	CHECK_EQ_U64(cmr_chain_walk(&thread), caller);
+	CHECK_EQ_U64(cmr_nodes_count(), 2);
+}
+
+CMR_TEST(frames_without_python_code_are_passed_over)
+{
+	cmr_node_id node;
+
+	fresh_rig();
+	call(frame_at(0), 1, 10);
+	node = cmr_chain_walk(&thread);
+	call(frame_at(1), 2, 10)->owner = OWNER_ENTRY;
+	CHECK_EQ_U64(cmr_chain_walk(&thread), node);
+	call(frame_at(2), 3, 10);
+	check_node(cmr_chain_walk(&thread), node, 4, 10);
+	call(frame_at(3), 3, 10)->owner = OWNER_ENTRY + 1;
+	check_node(cmr_chain_walk(&thread), node, 4, 10);
+	call(frame_at(4), 0, 0)->code = 2; /* no object behind the tag bits */
+	check_node(cmr_chain_walk(&thread), node, 4, 10);
+	CHECK_EQ_U64(cmr_nodes_count(), 2);
+	/* An interpreter that has no such frames. */
+	provider.layout.skip_owner = 255;
+	top->owner = 255;
+	top->code = CODE_AT(5);
+	top->instruction = AT(5, 50);
+	CHECK_EQ_U64(cmr_nodes_get(cmr_chain_walk(&thread)).code, 6);
+	provider.layout.skip_owner = OWNER_ENTRY;
+}
+
+CMR_TEST(tag_bits_are_no_part_of_a_code_object)
+{
+	fresh_rig();
+	call(frame_at(0), 1, 10)->code |= 3;
+	check_node(cmr_chain_walk(&thread), 0, 2, 10);
+}
+
+CMR_TEST(a_frame_that_has_not_begun_is_its_callers)
+{
+	cmr_node_id node;
+
+	fresh_rig();
+	call(frame_at(0), 1, 10);
+	node = cmr_chain_walk(&thread);
+	call(frame_at(1), 2, FIRST_TRACEABLE - 1);
+	CHECK_EQ_U64(cmr_chain_walk(&thread), node);
+	top->instruction = AT(2, 0) - 2; /* one unit before the first */
+	CHECK_EQ_U64(cmr_chain_walk(&thread), node);
+	top->instruction = AT(2, FIRST_TRACEABLE);
+	check_node(cmr_chain_walk(&thread), node, 3, FIRST_TRACEABLE);
+}
+
+CMR_TEST(an_instruction_outside_its_code_has_no_offset)
+{
+	fresh_rig();
+	call(frame_at(0), 1, CODE_UNITS - 1);
+	check_node(cmr_chain_walk(&thread), 0, 2, CODE_UNITS - 1);
+	top->instruction = AT(1, CODE_UNITS);
+	check_node(cmr_chain_walk(&thread), 0, 2, CMR_NO_OFFSET);
+	top->instruction = AT(1, 0) - 4;
+	check_node(cmr_chain_walk(&thread), 0, 2, CMR_NO_OFFSET);
+	top->instruction = 0;
+	check_node(cmr_chain_walk(&thread), 0, 2, CMR_NO_OFFSET);
+	top->instruction = UINTPTR_MAX;
+	check_node(cmr_chain_walk(&thread), 0, 2, CMR_NO_OFFSET);
+}
+
+CMR_TEST(a_thread_may_have_its_own_bytecode)
+{
+	fresh_rig();
+	provider.layout.tlbc = offsetof(struct frame, tlbc);
+	provider.bytecode_base = bytecode_base;
+	own_base = 0x777000;
+	call(frame_at(0), 1, 10);
+	check_node(cmr_chain_walk(&thread), 0, 2, 10); /* index 0: the main copy */
+	top->tlbc = 3;
+	top->instruction = 0x777000 + 2 * 44;
+	check_node(cmr_chain_walk(&thread), 0, 2, 44);
+	own_base = 0; /* not known */
+	top->instruction = 0x777000 + 2 * 45;
+	check_node(cmr_chain_walk(&thread), 0, 2, CMR_NO_OFFSET);
+	/* The copy went, and the same address is in another one now. */
+	own_base = 0x777000 + 2 * 5;
+	top->instruction = 0x777000 + 2 * 44;
+	check_node(cmr_chain_walk(&thread), 0, 2, 39);
+	/* An interpreter without a way to find it. */
+	provider.bytecode_base = NULL;
+	top->instruction = 0x777000 + 2 * 46;
+	check_node(cmr_chain_walk(&thread), 0, 2, CMR_NO_OFFSET);
+}
+
+/* --- soundness --- */
+
+/* main calls A from one place, A calls B; later main calls A from another place. Frames of A and B
+ * are the same in address, code and instruction; only main has moved on. */
+CMR_TEST(an_equal_top_says_nothing_about_what_is_below)
+{
+	struct frame *main_frame;
+	cmr_node_id first, second;
+
+	fresh_rig();
+	main_frame = call(frame_at(0), 0, 10);
+	call(frame_at(1), 1, 20);
+	call(frame_at(2), 2, 30);
+	first = cmr_chain_walk(&thread);
+	leave();
+	leave();
+	main_frame->instruction = AT(0, 15);
+	call(frame_at(1), 1, 20);
+	call(frame_at(2), 2, 30);
+	second = cmr_chain_walk(&thread);
+	CHECK(second != first);
+	check_node(cmr_nodes_get(cmr_nodes_get(second).parent).parent, 0, 1, 15);
+	CHECK_WALK();
+}
+
+/* The same top again, but another frame between. */
+CMR_TEST(an_equal_top_may_hang_on_another_stack)
+{
+	struct frame *generator = frame_at(20);
+
+	fresh_rig();
+	generator = frame_at(20);
+	call(frame_at(0), 0, 10);
+	call(frame_at(1), 1, 10);
+	call(generator, 5, 10);
+	call(frame_at(2), 2, 10);
+	CHECK_WALK();
+	top = generator->previous;
+	call(frame_at(3), 3, 10); /* one deeper, and resumed from there */
+	generator->previous = top;
+	top = frame_at(2);
+	CHECK_WALK();
+	/* Resumed from further down. */
+	generator->previous = frame_at(0);
+	CHECK_WALK();
+	/* Run as the bottom of a stack. */
+	generator->previous = NULL;
+	CHECK_WALK();
+	generator->previous = frame_at(1);
+	CHECK_WALK();
+}
+
+CMR_TEST(any_frame_may_have_moved_on)
+{
+	struct frame *frames[30];
+
+	fresh_rig();
+	for (unsigned i = 0; i < 30; i++)
+		frames[i] = call(frame_at(i), i, 10);
+	CHECK_WALK();
+	for (unsigned i = 0; i < 30; i++) {
+		frames[i]->instruction += 2;
+		CHECK_WALK();
+		CHECK_WALK();
+	}
+	frames[3]->instruction += 2;
+	frames[17]->instruction += 2;
+	frames[29]->instruction += 2;
+	CHECK_WALK();
+}
+
+CMR_TEST(many_may_be_pushed_and_popped_between_walks)
+{
+	fresh_rig();
+	for (unsigned popped = 0; popped < 25; popped++)
+		for (unsigned pushed = 0; pushed < 25; pushed++) {
+			while (top != NULL)
+				leave();
+			for (unsigned i = 0; i < 30; i++)
+				call(frame_at(i), i, 10);
+			CHECK_WALK();
+			for (unsigned i = 0; i < popped; i++)
+				leave();
+			for (unsigned i = 30 - popped; i < 30 - popped + pushed; i++)
+				call(frame_at(i + (popped & 1) * 100), i % N_CODES, 12);
+			CHECK_WALK();
+		}
+}
+
+CMR_TEST(a_dead_code_object_is_told_by_the_epoch)
+{
+	cmr_node_id before, after;
+
+	fresh_rig();
+	call(frame_at(0), 0, 10);
+	call(frame_at(1), 1, 10);
+	before = cmr_chain_walk(&thread);
+	/* Another one lives at its address now: same frame, same instruction. */
+	copies[1].number = 500;
+	atomic_fetch_add(&cmr_code_epoch, 1);
+	after = cmr_chain_walk(&thread);
+	CHECK_EQ_U64(cmr_nodes_get(after).code, 500);
+	CHECK_EQ_U64(cmr_nodes_get(after).parent, cmr_nodes_get(before).parent);
+	CHECK_WALK();
+}
+
+CMR_TEST(code_objects_are_looked_up_once_an_epoch)
+{
+	fresh_rig();
+	call(frame_at(0), 0, 10);
+	call(frame_at(1), 1, 10);
+	for (unsigned i = 0; i < 50; i++) {
+		top->instruction = AT(1, 10 + i);
+		CHECK_WALK();
+	}
+	CHECK_EQ_U64(n_found, 2);
+	atomic_fetch_add(&cmr_code_epoch, 1);
+	CHECK_WALK();
+	CHECK_EQ_U64(n_found, 4);
+}
+
+CMR_TEST(resetting_nodes_voids_chains)
+{
+	fresh_rig();
+	call(frame_at(0), 0, 10);
+	call(frame_at(1), 1, 10);
+	cmr_chain_walk(&thread);
+	cmr_nodes_reset();
+	CHECK_EQ_U64(cmr_nodes_child(0, 99, 99), 1);
+	CHECK_WALK();
+	CHECK_EQ_U64(cmr_nodes_count(), 3);
+}
+
+/* --- root --- */
+
+CMR_TEST(the_root_and_its_callers_are_left_out)
+{
+	struct frame *frames[6];
+	cmr_node_id node;
+
+	fresh_rig();
+	for (unsigned i = 0; i < 6; i++)
+		frames[i] = call(frame_at(i), i, 10);
+	CHECK_WALK();
+	thread.root = frames[2];
+	node = cmr_chain_walk(&thread);
+	CHECK_EQ_U64(node, naive_walk());
+	check_node(cmr_nodes_get(cmr_nodes_get(node).parent).parent, 0, 4, 10);
+	CHECK_WALK(); /* verified down to the root */
+	frames[0]->instruction = AT(0, 20); /* of no concern */
+	CHECK_EQ_U64(cmr_chain_walk(&thread), node);
+	frames[3]->instruction = AT(3, 20);
+	CHECK_WALK();
+	thread.root = frames[5];
+	CHECK_EQ_U64(cmr_chain_walk(&thread), 0);
+	thread.root = frames[4];
+	CHECK_WALK();
+	thread.root = NULL;
+	CHECK_WALK();
+	thread.root = &thread; /* a frame that is not on this stack */
+	CHECK_WALK();
+}
+
+/* A generator that is run below the root, then above it. */
+CMR_TEST(the_bottom_may_be_the_root_or_none)
+{
+	struct frame *generator;
+
+	fresh_rig();
+	generator = frame_at(9);
+	call(frame_at(0), 0, 10);
+	call(frame_at(1), 1, 10);
+	thread.root = top;
+	call(generator, 2, 10);
+	CHECK_WALK();
+	generator->previous = NULL;
+	CHECK_WALK();
+	generator->previous = frame_at(0); /* the root is not on this stack */
+	CHECK_WALK();
+	generator->previous = frame_at(1);
+	CHECK_WALK();
+}
+
+/* --- size and memory --- */
+
+#define DEEP 30000
+
+CMR_TEST(deep_stacks_grow_the_chain)
+{
+	static struct frame frames[DEEP];
+	size_t before;
+
+	fresh_rig();
+	for (unsigned i = 0; i < DEEP; i++) {
+		call(&frames[i], i % N_CODES, 10 + i % 50);
+		if (i % 1000 == 0)
+			CHECK_WALK();
+	}
+	CHECK_WALK();
+	for (unsigned i = 0; i < 5; i++) {
+		top->instruction += 2;
+		CHECK_WALK();
+	}
+	before = cmr_memory_mapped();
+	top = &frames[10];
+	CHECK_WALK();
+	top = &frames[DEEP - 1];
+	CHECK_WALK();
+	CHECK_EQ_U64(cmr_memory_mapped(), before);
+	frames[5].instruction += 2;
+	CHECK_WALK();
+}
+
+CMR_TEST(refused_memory_loses_the_stack_once_a_walk)
+{
+	static struct frame frames[2000];
+	uint64_t lost;
+
+	fresh_rig();
+	for (unsigned i = 0; i < 2000; i++)
+		call(&frames[i], i % N_CODES, 10);
+	lost = stack_losses();
+	for (int n = 0; n < 5; n++) { /* the chain, its array, three times more of that */
+		allow(n);
+		CHECK_EQ_U64(cmr_chain_walk(&thread), CMR_NODE_LOST);
+		CHECK_EQ_U64(stack_losses() - lost, (uint64_t)n + 1);
+		cmr_memory_set_gatekeeper(NULL);
+		if (n == 0)
+			CHECK(thread.chain == NULL);
+	}
+	CHECK_WALK();
+	CHECK_EQ_U64(stack_losses() - lost, 5);
+}
+
+CMR_TEST(an_unknown_code_object_loses_the_stack_for_the_moment)
+{
+	uint64_t lost;
+
+	fresh_rig();
+	call(frame_at(0), 0, 10);
+	CHECK_WALK();
+	call(frame_at(1), 1, 10);
+	call(frame_at(2), 2, 10);
+	refuse_codes = true;
+	lost = stack_losses();
+	CHECK_EQ_U64(cmr_chain_walk(&thread), CMR_NODE_LOST);
+	CHECK_EQ_U64(stack_losses() - lost, 1);
+	CHECK_EQ_U64(cmr_chain_walk(&thread), CMR_NODE_LOST);
+	CHECK_EQ_U64(stack_losses() - lost, 2);
+	refuse_codes = false;
+	CHECK_WALK();
+	CHECK_EQ_U64(stack_losses() - lost, 2);
+}
+
+CMR_TEST(damaged_frames_lose_the_stack_and_no_memory)
+{
+	struct frame *a, *b;
+	size_t before;
+	uint64_t lost;
+
+	fresh_rig();
+	a = call(frame_at(0), 0, 10);
+	CHECK_WALK();
+	before = cmr_memory_mapped();
+	b = call(frame_at(1), 1, 10);
+	a->previous = b; /* a ring */
+	lost = stack_losses();
+	CHECK_EQ_U64(cmr_chain_walk(&thread), CMR_NODE_LOST);
+	CHECK_EQ_U64(stack_losses() - lost, 1);
+	CHECK(cmr_memory_mapped() <= before);
+	a->previous = NULL;
+	CHECK_WALK();
+}
+
+CMR_TEST(the_most_frames_are_still_a_stack)
+{
+	struct frame *frames = calloc(CMR_MOST_FRAMES + 1, sizeof *frames);
+	cmr_node_id node;
+	size_t depth = 0;
+
+	fresh_rig();
+	REQUIRE(frames != NULL);
+	for (size_t i = 0; i < CMR_MOST_FRAMES; i++)
+		call(&frames[i], (unsigned)(i % N_CODES), 10);
+	for (node = cmr_chain_walk(&thread); node != 0 && node != CMR_NODE_LOST; depth++)
+		node = cmr_nodes_get(node).parent;
+	CHECK_EQ_U64(depth, CMR_MOST_FRAMES);
+	/* Pushed onto a known stack, too: what counts is what is new. */
+	fresh_rig();
+	for (size_t i = 0; i <= CMR_MOST_FRAMES; i++)
+		call(&frames[i], (unsigned)(i % N_CODES), 10);
+	CHECK_EQ_U64(cmr_chain_walk(&thread), CMR_NODE_LOST);
+	fresh_rig();
+	free(frames);
+}
+
+CMR_TEST(a_chain_gives_its_memory_back)
+{
+	size_t before;
+
+	fresh_rig();
+	before = cmr_memory_mapped();
+	call(frame_at(0), 0, 10);
+	CHECK_WALK();
+	CHECK(cmr_memory_mapped() > before + 4096 + 8192);
+	cmr_chain_free(thread.chain);
+	thread.chain = NULL;
+	/* What is left is the first keys of the nodes. */
+	CHECK_EQ_U64(cmr_memory_mapped(), before);
+	cmr_chain_free(NULL);
+}
+
+/* --- random programs --- */
+
+#define N_STACKS 4 /* green threads, each with pages of its own */
+#define STACK_PAGES 150
+#define N_GENERATORS 12
+#define GENERATOR_PAGE (N_STACKS * STACK_PAGES)
+
+static struct {
+	struct frame *top;
+	unsigned depth; /* pages in use */
+} stacks[N_STACKS];
+static unsigned current;
+static struct {
+	struct frame *frame; /* NULL: none lives */
+	bool running;
+} generators[N_GENERATORS];
+
+static bool is_generator(const struct frame *frame)
+{
+	return frame != NULL && page_of(frame) >= GENERATOR_PAGE;
+}
+
+static void push(uint64_t r)
+{
+	unsigned i = (unsigned)(r >> 8) % N_CODES;
+
+	if (stacks[current].depth == STACK_PAGES)
+		return;
+	call(frame_at(current * STACK_PAGES + stacks[current].depth++), i,
+	     (unsigned)(r >> 16) % CODE_UNITS);
+	if (r % 16 == 0) {
+		top->owner = OWNER_ENTRY;
+		top->instruction = 0x1234;
+	}
+}
+
+static void pop(void)
+{
+	if (top == NULL)
+		return;
+	if (is_generator(top)) { /* it yields */
+		struct frame *frame = top;
+
+		top = frame->previous;
+		frame->previous = NULL;
+		frame->instruction = AT((frame->code - CODE_AT(0)) / 0x1000, 5 + rand() % 90);
+		generators[page_of(frame) - GENERATOR_PAGE].running = false;
+		return;
+	}
+	leave();
+	stacks[current].depth--;
+}
+
+/* Makes a generator, resumes it, or ends it while it is suspended. */
+static void use_generator(uint64_t r)
+{
+	unsigned g = (unsigned)(r >> 8) % N_GENERATORS;
+
+	if (generators[g].running)
+		return;
+	if (generators[g].frame == NULL) {
+		generators[g].frame = call(frame_at(GENERATOR_PAGE + g),
+					   (unsigned)(r >> 16) % N_CODES, 10);
+		generators[g].frame->owner = OWNER_GENERATOR;
+		generators[g].running = true;
+	} else if ((r & 7) == 0) {
+		bury(GENERATOR_PAGE + g);
+		generators[g].frame = NULL;
+	} else {
+		generators[g].frame->previous = top;
+		top = generators[g].frame;
+		generators[g].running = true;
+	}
+}
+
+static void switch_stack(uint64_t r)
+{
+	stacks[current].top = top;
+	current = (unsigned)(r >> 8) % N_STACKS;
+	top = stacks[current].top;
+}
+
+static void move_on(uint64_t r)
+{
+	struct frame *frame = top;
+
+	if (frame != NULL && frame->owner != OWNER_ENTRY)
+		frame->instruction = AT((frame->code - CODE_AT(0)) / 0x1000,
+					(unsigned)(r >> 8) % CODE_UNITS);
+}
+
+static bool is_running(uintptr_t code)
+{
+	for (unsigned s = 0; s < N_STACKS; s++)
+		for (const struct frame *f = s == current ? top : stacks[s].top; f != NULL;
+		     f = f->previous)
+			if (f->code == code)
+				return true;
+	for (unsigned g = 0; g < N_GENERATORS; g++)
+		if (generators[g].frame != NULL && generators[g].frame->code == code)
+			return true;
+	return false;
+}
+
+/* A code object dies, and another one is made at its address. */
+static void replace_code(uint64_t r)
+{
+	static uint32_t next_number = 1000;
+	unsigned i = (unsigned)(r >> 8) % N_CODES;
+
+	if (is_running(CODE_AT(i)))
+		return;
+	copies[i].number = next_number++;
+	atomic_fetch_add(&cmr_code_epoch, 1);
+}
+
+static void choose_root(uint64_t r)
+{
+	struct frame *frame = top;
+
+	for (unsigned k = (unsigned)(r >> 8) % 20; k > 0 && frame != NULL; k--)
+		frame = frame->previous;
+	thread.root = (r & 1) != 0 ? frame : NULL;
+}
+
+/* Whether the root lives still: regions end before their root returns. */
+static void drop_dead_root(void)
+{
+	bool found = false;
+
+	for (unsigned s = 0; s < N_STACKS; s++)
+		for (const struct frame *f = s == current ? top : stacks[s].top; f != NULL;
+		     f = f->previous)
+			found = found || f == thread.root;
+	if (!found)
+		thread.root = NULL;
+}
+
+static void step(uint64_t r)
+{
+	unsigned what = (unsigned)(r >> 58); /* 0..63 */
+
+	if (what < 22)
+		push(r);
+	else if (what < 43)
+		pop();
+	else if (what < 52)
+		use_generator(r);
+	else if (what < 55)
+		switch_stack(r);
+	else if (what < 62)
+		move_on(r);
+	else if (what < 63)
+		choose_root(r);
+	else if (r % 8 == 0)
+		replace_code(r);
+}
+
+static void run_program(uint64_t seed, unsigned steps)
+{
+	uint64_t random = seed;
+
+	fresh_rig();
+	srand((unsigned)seed);
+	memset(stacks, 0, sizeof stacks);
+	memset(generators, 0, sizeof generators);
+	current = 0;
+	for (unsigned s = 0; s < steps; s++) {
+		uint64_t r = cmr_random_next(&random);
+
+		step(r);
+		/* Long runs of pushes or pops now and then. */
+		for (unsigned k = (r & 63) == 1 ? (unsigned)(r >> 40) % 40 : 0; k > 0; k--)
+			(r & 64) != 0 ? push(cmr_random_next(&random)) : pop();
+		drop_dead_root();
+		if ((r & 3) == 0)
+			CHECK_WALK();
+		if (atomic_load(&cmr_test_failures) > 0) {
+			cmr_test_print("seed %" PRIu64 ", step %u\n", seed, s);
+			return;
+		}
+	}
+}
+
+CMR_TEST(random_programs_walk_as_the_naive_walk)
+{
+	for (uint64_t seed = 1; seed <= 4; seed++)
+		run_program(seed, 100000);
+}
