@@ -1,5 +1,6 @@
 #include "heap/sampling.h"
 
+#include <stdatomic.h>
 #include <string.h>
 
 #include "os/random.h"
@@ -13,8 +14,9 @@ static double exp_minus_one(double r)
 {
 	double sum = 0;
 
+#pragma GCC unroll 16
 	for (int n = 15; n > 1; n--)
-		sum = (sum + 1) * r / n;
+		sum = (sum + 1) * (r * (1.0 / n)); /* the quotient is a constant */
 	return (sum + 1) * r;
 }
 
@@ -59,19 +61,40 @@ double cmr_minus_log(double x)
 	/* log m = 2 atanh t, |t| < 0.1716: the odd terms up to t^23. */
 	t = (m - 1) / (m + 1);
 	t2 = t * t;
+#pragma GCC unroll 16
 	for (int n = 23; n > 1; n -= 2)
 		sum = (sum + 1.0 / n) * t2;
 	return -exponent * LN2_HIGH - (2 * t * (1 + sum) + exponent * LN2_LOW);
 }
 
+/* Weights of small blocks, by period and size, computed when first asked for; 0 = not yet. */
+#define CACHED_LOGS 18
+#define CACHED_SIZES 512
+static _Atomic uint32_t cached[CACHED_LOGS][CACHED_SIZES];
+
+static uint64_t compute_weight(uint64_t size, unsigned period_log2)
+{
+	double x = (double)size / (double)((uint64_t)1 << period_log2);
+
+	return x > 0 ? (uint64_t)((double)size / cmr_one_minus_exp(x) + 0.5) : 0;
+}
+
 uint64_t cmr_sample_weight(uint64_t size, unsigned period_log2)
 {
-	double x;
+	_Atomic uint32_t *slot;
+	uint64_t weight;
 
 	if (period_log2 == 0 || size >> period_log2 >= 45)
 		return size;
-	x = (double)size / (double)((uint64_t)1 << period_log2);
-	return x > 0 ? (uint64_t)((double)size / cmr_one_minus_exp(x) + 0.5) : 0;
+	if (size >= CACHED_SIZES || period_log2 >= CACHED_LOGS)
+		return compute_weight(size, period_log2);
+	slot = &cached[period_log2][size];
+	weight = atomic_load_explicit(slot, memory_order_relaxed);
+	if (__builtin_expect(weight == 0, 0)) {
+		weight = compute_weight(size, period_log2);
+		atomic_store_explicit(slot, (uint32_t)weight, memory_order_relaxed);
+	}
+	return weight;
 }
 
 int64_t cmr_sample_draw(uint64_t *random, unsigned period_log2)
