@@ -386,8 +386,10 @@ static bool m_check(const struct m_region *r, struct cmr_thread *const threads[M
 		}
 	}
 	same &= CHECK_EQ_U64(n_old, n_model);
-	if (r->options.exact)
-		same &= m_check_rows(r, true) & m_check_rows(r, false);
+	if (r->options.exact) {
+		same &= m_check_rows(r, true);
+		same &= m_check_rows(r, false);
+	}
 	return same;
 }
 

@@ -83,7 +83,7 @@ static inline struct cmr_region *rig_start(enum cmr_basis basis)
 	REQUIRE(region != NULL);
 	if (cmr_session_start(region, &error) != CMR_OK) {
 		cmr_test_print("start: %s\n", error.text);
-		REQUIRE(!"the session starts");
+		REQUIRE(false && "the session starts");
 	}
 	return region;
 }
