@@ -39,7 +39,9 @@ class measure:
     trace_python_allocators: in basis "system", count Python's objects one by one too.
     root: stacks of this thread end above this frame, which must outlive the block.
     seed: for the samples; an equal seed gives equal estimates for an equal run.
-    collect: collect garbage fully before leaks are read.
+    collect: collect garbage fully before leaks are read. A number: only when at least so many bytes
+        are live after the young garbage is gone, since a full collection takes long in a large
+        program.
 
     Blocks may nest and overlap, in one thread or several; each is right for itself. Numbers may be
     read inside the block (for the moment) and after it. A measurement runs once.
@@ -66,7 +68,7 @@ class measure:
         trace_python_allocators: bool = False,
         root: FrameType | None = None,
         seed: int | str | None = None,
-        collect: bool = False,
+        collect: bool | int = False,
     ) -> None:
         from cmemray._load import core
 
@@ -75,7 +77,7 @@ class measure:
         _check_choice("attribution", attribution, _ATTRIBUTIONS)
         _check_choice("threads", threads, _THREADS)
         _check_type("trace_python_allocators", trace_python_allocators, bool)
-        _check_type("collect", collect, bool)
+        _check_type("collect", collect, int)
         if root is not None:
             _check_type("root", root, FrameType)
         #: Stacks of the starting thread end above this frame; may be set until start().
@@ -115,13 +117,21 @@ class measure:
             return
         self._region.seal()
         try:
-            if self._collect:
-                gc.collect()
+            if self._collect is not False:
+                self._collect_garbage()
             if not self._empty_free_lists():
                 gc.collect()
         finally:
             self._region.stop()
             self.root = None
+
+    def _collect_garbage(self) -> None:
+        # Who leaks less in all than matters cannot leak too much anywhere.
+        if self._collect is not True:
+            gc.collect(1)
+            if self._region.usage()["current"] < self._collect:
+                return
+        gc.collect()
 
     def check(self) -> None:
         """Raise `LimitExceeded` if the limit was reached, `MeasurementError` if that is unknown.
@@ -315,7 +325,7 @@ def _either(valid: tuple[str | None, ...]) -> str:
 
 def _check_type(name: str, value: object, kind: type) -> None:
     if not isinstance(value, kind):
-        wanted = "a frame" if kind is FrameType else f"a {kind.__name__}"
+        wanted = {FrameType: "a frame", int: "a number"}.get(kind, f"a {kind.__name__}")
         raise TypeError(f"{name} {value!r} is a {type(value).__name__}, not {wanted}")
 
 

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "codes.h"
+#include "frozen.h"
 #include "lines.h"
 #include "pymem.h"
 #include "quiet.h"
@@ -19,7 +20,7 @@ PyMutex cmr_binding_mutex;
 
 /* Functions of the module gc, kept so that a start does not look them up. */
 static struct {
-	PyObject *freeze, *unfreeze, *collect, *get_freeze_count, *one;
+	PyObject *freeze, *unfreeze, *collect, *one;
 	PyObject *callbacks; /* the list gc.callbacks */
 	PyObject *aside;     /* its items while they are not to be called */
 } gc;
@@ -168,20 +169,10 @@ static bool collect_without_callbacks(void)
 
 static PyObject *core_empty_free_lists(PyObject *module, PyObject *ignored)
 {
-	PyObject *result;
-	long frozen;
-
 	(void)module;
 	(void)ignored;
-	if (CMR_FREE_THREADED)
+	if (CMR_FREE_THREADED || cmr_frozen_any())
 		Py_RETURN_FALSE;
-	result = PyObject_CallNoArgs(gc.get_freeze_count);
-	if (result == NULL)
-		return NULL;
-	frozen = PyLong_AsLong(result);
-	Py_DECREF(result);
-	if (frozen != 0)
-		return PyErr_Occurred() ? NULL : Py_NewRef(Py_False);
 	if (!collect_without_callbacks())
 		return NULL;
 	Py_RETURN_TRUE;
@@ -298,14 +289,13 @@ static bool find_gc_functions(void)
 	Py_XSETREF(gc.freeze, PyObject_GetAttrString(module, "freeze"));
 	Py_XSETREF(gc.unfreeze, PyObject_GetAttrString(module, "unfreeze"));
 	Py_XSETREF(gc.collect, PyObject_GetAttrString(module, "collect"));
-	Py_XSETREF(gc.get_freeze_count, PyObject_GetAttrString(module, "get_freeze_count"));
 	Py_XSETREF(gc.one, PyLong_FromLong(1));
 	Py_XSETREF(gc.callbacks, PyObject_GetAttrString(module, "callbacks"));
 	Py_XSETREF(gc.aside, PyList_New(0));
 	Py_DECREF(module);
 	return gc.freeze != NULL && gc.unfreeze != NULL && gc.collect != NULL &&
-	       gc.get_freeze_count != NULL && gc.one != NULL && gc.callbacks != NULL &&
-	       PyList_Check(gc.callbacks) && gc.aside != NULL;
+	       gc.one != NULL && gc.callbacks != NULL && PyList_Check(gc.callbacks) &&
+	       gc.aside != NULL;
 }
 
 static bool add_new(PyObject *module, const char *name, PyObject *value)

@@ -7,6 +7,7 @@ from model import ANONYMOUS, NORESERVE, PAGE, PRIVATE, PROT_READ, PROT_WRITE, SH
 from native_extension import program
 
 import cmemray
+from cmemray._load import core
 
 SLOTS = 12
 LIBC = ("malloc", "calloc", "posix_memalign", "aligned_alloc", "memalign", "reallocarray", "valloc")
@@ -103,7 +104,8 @@ def check(m, model):
     assert got == want
     assert not m.incomplete
     held = m.leaks()
-    assert sum(row.size for row in held) == model.current
+    # What is left of a large program may be so little that none of it was sampled.
+    assert sum(row.size for row in held) == model.current or (m.estimated and not held)
     if not m.estimated:
         assert sum(row.count for row in held) == model.blocks
         assert sum(row.size for row in m.locations_at_peak()) == model.peak
@@ -135,39 +137,34 @@ def test_mappings(native, data, basis):
 
 
 @settings(max_examples=60)
-@given(first=programs(), second=programs())
-def test_a_foreign_thread(native, first, second):
-    shared, own = program(*first), program(*((op, slot + 50, *rest) for op, slot, *rest in second))
-    model = Model("requested").run(first)
+@given(steps=programs(operations=(*LIBC, "strdup", "raw_malloc", "raw_calloc")))
+def test_a_foreign_thread(native, steps):
+    whole = program(*steps)
+    model = Model("requested").run(steps)
     with cmemray.measure(attribution="exact") as m:
-        native.run_in_thread(shared)
-    # A stack for the thread and its bookkeeping are the C library's, and not asked for here.
-    assert (m.current, m.total, m.count) == (model.current, model.total, model.count)
-    native.run(own)
+        native.run_in_thread(whole)
     native.clear()
+    check(m, model)
+    assert all(row.frames == () for row in m.leaks())
 
 
 @settings(max_examples=60)
 @given(inner=programs(), outer=programs())
 def test_nested(native, inner, outer):
     """The inner measurement sees its own program only; the outer one sees both."""
-    before = program(*outer)
     moved = [(op, slot + 100, *rest) for op, slot, *rest in inner]
-    after = program(*moved)
-    inside = cmemray.measure(attribution="exact")
-    with cmemray.measure(attribution="exact") as m:
-        native.run(before)
-        inside.start()
-        native.run(after)
-        inside.stop()
+    before, after = program(*outer), program(*moved)
+    regions = core.Region(exact=True), core.Region(exact=True)
+    regions[0].start()
+    native.run(before)
+    regions[1].start()
+    native.run(after)
+    regions[1].stop()
+    regions[0].stop()
+    native.clear()
     both = Model("requested").run(outer).run(moved)
     alone = Model("requested").run(inner)
-    got = (inside.peak, inside.current, inside.total, inside.count)
-    assert got == (alone.peak, alone.current, alone.total, alone.count)
-    assert (m.peak, m.current, m.total, m.count) == (
-        both.peak,
-        both.current,
-        both.total,
-        both.count,
-    )
-    native.clear()
+    for region, model in zip(regions, (both, alone), strict=True):
+        usage = region.usage()
+        got = usage["peak"], usage["current"], usage["total"], usage["count"]
+        assert got == (model.peak, model.current, model.total, model.count)
