@@ -73,6 +73,8 @@ static void add_one(struct cmr_plane *plane, struct cmr_region *region,
 	if (l->old_threads && !l->sealed && l->current - region->old_current > region->own_peak)
 		region->own_peak = l->current - region->old_current;
 	book_location(region, block, 1, share_of(block));
+	if (block->located && !block->exact && !l->sealed)
+		cmr_region_sampled_locked(plane, region);
 	if (cmr_ledger_rises(l))
 		cmr_region_rise_locked(plane, region);
 }

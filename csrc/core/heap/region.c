@@ -173,6 +173,18 @@ void cmr_region_rise_locked(struct cmr_plane *plane, struct cmr_region *region)
 		region->period_log2++;
 		set_rise(region);
 	}
+	region->samples = 0;
+	if (retune_locked(plane))
+		reseed_locked(plane, 0);
+}
+
+void cmr_region_enough_locked(struct cmr_plane *plane, struct cmr_region *region)
+{
+	region->samples = 0;
+	if (region->period_log2 >= max_period_log2(region))
+		return;
+	region->period_log2++;
+	set_rise(region);
 	if (retune_locked(plane))
 		reseed_locked(plane, 0);
 }

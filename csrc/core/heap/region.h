@@ -65,9 +65,10 @@ struct cmr_region {
 	enum cmr_plane_id plane;
 	int slot;             /* index in plane->slots; -1 when not open */
 	bool started, stopped;
-	uint8_t period_log2;  /* that this region asks for; grows with its live bytes */
+	uint8_t period_log2;  /* that this region asks for; grows with live bytes and samples */
 	uint8_t sampled_log2; /* largest that was in use while it was open */
 	uint32_t opener;      /* ordinal of the thread that opened it */
+	uint32_t samples;     /* taken since the period last changed */
 	uint64_t stamp;       /* cmr_thread_stamp() of the start */
 	uint64_t old_current, old_blocks; /* live blocks of older threads */
 	uint64_t old_at_peak;             /* what of the peak they held */
@@ -146,6 +147,16 @@ void cmr_region_refresh(struct cmr_plane *plane, struct cmr_thread *thread);
 
 /* Live bytes of REGION have grown past what its sampling period is good for. Lock held. */
 void cmr_region_rise_locked(struct cmr_plane *plane, struct cmr_region *region);
+
+/* One more sample was taken for REGION: so many of one period are enough, else a program that
+ * allocates and frees without end under a small peak would pay for each block. Lock held. [hot] */
+#define CMR_SAMPLES_PER_PERIOD 2048
+void cmr_region_enough_locked(struct cmr_plane *plane, struct cmr_region *region);
+static inline void cmr_region_sampled_locked(struct cmr_plane *plane, struct cmr_region *region)
+{
+	if (__builtin_expect(++region->samples >= CMR_SAMPLES_PER_PERIOD, 0))
+		cmr_region_enough_locked(plane, region);
+}
 
 /* Exact numbers of a region, for the moment or final. Sizes in bytes. */
 struct cmr_totals {
