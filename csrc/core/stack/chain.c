@@ -50,12 +50,13 @@ struct cmr_chain {
 
 /* --- reading a frame ----------------------------------------------------------------------- */
 
+/* Words of structs that this file has no types for. */
+typedef uintptr_t __attribute__((may_alias)) any_word;
+typedef int32_t __attribute__((may_alias)) any_int32;
+
 static inline uintptr_t word_at(const char *frame, uint32_t offset)
 {
-	uintptr_t word;
-
-	memcpy(&word, frame + offset, sizeof word);
-	return word;
+	return *(const any_word *)(const void *)(frame + offset);
 }
 
 static inline const char *previous_of(const struct cmr_frame_layout *layout, const char *frame)
@@ -75,12 +76,8 @@ static inline bool is_skipped(const struct cmr_frame_layout *layout, const char 
 
 static inline bool has_own_bytecode(const struct cmr_frame_layout *layout, const char *frame)
 {
-	int32_t index;
-
-	if (layout->tlbc == 0)
-		return false;
-	memcpy(&index, frame + layout->tlbc, sizeof index);
-	return index != 0;
+	return layout->tlbc != 0 &&
+	       *(const any_int32 *)(const void *)(frame + layout->tlbc) != 0;
 }
 
 /* Slot of a cache of 1 << LOG2 entries (Knuth's multiplicative hash). */
