@@ -170,6 +170,77 @@ CMR_TEST(discarded_pages_read_as_zero_and_are_given_back)
 	cmr_memory_unmap(memory, bytes);
 }
 
+#define USED_PAGES 1000
+
+static char *used_memory;
+static unsigned char used[USED_PAGES]; /* times each page was visited */
+static unsigned n_stretches;
+
+static void note_used(void *data, void *start, size_t bytes)
+{
+	size_t first = (size_t)((char *)start - used_memory) / page_size();
+
+	CHECK_EQ_PTR(data, &n_stretches);
+	CHECK_EQ_U64((uintptr_t)start % page_size(), 0);
+	CHECK(bytes > 0 && bytes % page_size() == 0);
+	n_stretches++;
+	for (size_t i = first; i < first + bytes / page_size() && CHECK(i < USED_PAGES); i++)
+		used[i]++;
+}
+
+static void visit_used(void)
+{
+	memset(used, 0, sizeof used);
+	n_stretches = 0;
+	errno = 88;
+	cmr_memory_each_used(used_memory, USED_PAGES * page_size(), note_used, &n_stretches);
+	CHECK_EQ_I64(errno, 88);
+}
+
+/* In a process that may open no files: everything counts as used. */
+static void visit_all_without_proc(void)
+{
+	const struct rlimit none = { 0, 0 };
+	int status = -1;
+	pid_t child = fork();
+
+	if (child == 0) {
+		setrlimit(RLIMIT_NOFILE, &none);
+		visit_used();
+		CHECK_EQ_U64(n_stretches, 1);
+		for (unsigned i = 0; i < USED_PAGES; i++)
+			CHECK_EQ_U64(used[i], 1);
+		_exit(atomic_load(&cmr_test_failures) == 0 ? 0 : 1);
+	}
+	REQUIRE(child > 0 && waitpid(child, &status, 0) == child);
+	CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+}
+
+CMR_TEST(pages_in_use_are_told)
+{
+	const unsigned touched[] = { 0, 3, 4, 5, 255, 256, 511, 513, 998, 999 };
+	size_t bytes = USED_PAGES * page_size();
+	bool expected[USED_PAGES] = { false };
+
+	used_memory = cmr_memory_map(bytes);
+	cmr_memory_small_pages(used_memory, bytes);
+	visit_used();
+	if (n_stretches == 1 && used[7] == 1)
+		CMR_TEST_SKIP("the kernel does not tell which pages are in use");
+	CHECK_EQ_U64(n_stretches, 0);
+	for (unsigned i = 0; i < sizeof touched / sizeof *touched; i++) {
+		used_memory[touched[i] * page_size() + i] = 1;
+		expected[touched[i]] = true;
+	}
+	visit_used();
+	for (unsigned i = 0; i < USED_PAGES; i++)
+		CHECK_EQ_U64(used[i], expected[i]);
+	CHECK_EQ_U64(n_stretches, 6); /* 0, 3-5, 255-256, 511, 513, 998-999 */
+	CHECK_EQ_U64(resident(used_memory, bytes), 10);
+	visit_all_without_proc();
+	cmr_memory_unmap(used_memory, bytes);
+}
+
 CMR_TEST(locked_pages_are_cleared_by_hand)
 {
 	size_t bytes = 2 * page_size();

@@ -1,6 +1,7 @@
 #include "os/memory.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdatomic.h>
 #include <stdint.h>
 #include <string.h>
@@ -101,6 +102,49 @@ void cmr_memory_small_pages(void *memory, size_t bytes)
 
 	/* A kernel without huge pages refuses: nothing to prevent there. */
 	madvise(memory, whole_pages(bytes), MADV_NOHUGEPAGE);
+	errno = saved;
+}
+
+/* --- pages in use -------------------------------------------------------------------------- */
+
+#define PAGES_AT_ONCE 256
+
+/* Reads what the kernel says of N pages from FIRST on. */
+static bool read_pagemap(int file, size_t first, uint64_t *words, size_t n)
+{
+	size_t bytes = n * sizeof *words;
+
+	return file >= 0 &&
+	       pread(file, words, bytes, (off_t)(first * sizeof *words)) == (ssize_t)bytes;
+}
+
+void cmr_memory_each_used(void *memory, size_t bytes,
+			  void (*visit)(void *data, void *start, size_t bytes), void *data)
+{
+	int saved = errno, file = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+	size_t page = (size_t)sysconf(_SC_PAGESIZE), n_pages = whole_pages(bytes) / page;
+	uint64_t words[PAGES_AT_ONCE];
+	size_t used = 0; /* pages before page i that are to be visited */
+	size_t i = 0;
+
+	for (; i < n_pages; i++) {
+		size_t k = i % PAGES_AT_ONCE;
+		size_t n = n_pages - i < PAGES_AT_ONCE ? n_pages - i : PAGES_AT_ONCE;
+
+		if (k == 0 && !read_pagemap(file, (uintptr_t)memory / page + i, words, n))
+			memset(words, 0xff, sizeof words);
+		if (words[k] >> 62 != 0) { /* bit 63 present, bit 62 swapped */
+			used++;
+			continue;
+		}
+		if (used != 0)
+			visit(data, (char *)memory + (i - used) * page, used * page);
+		used = 0;
+	}
+	if (used != 0)
+		visit(data, (char *)memory + (i - used) * page, used * page);
+	if (file >= 0)
+		close(file);
 	errno = saved;
 }
 

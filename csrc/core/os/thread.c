@@ -2,8 +2,9 @@
  * hot path.
  *
  * An event does (E1) set the guard bit, (E2) read gate, configuration and tables, (E3) write
- * tables, (E4) clear the bit with release. The caller does (Q1) store gate or configuration, (Q2)
- * membarrier(2), (Q3) read guard words with acquire until each was seen clear.
+ * tables, (E4) clear the bit with release, counting the event. The caller does (Q1) store gate or
+ * configuration, (Q2) membarrier(2), (Q3) read guard words with acquire until each was seen clear,
+ * or in a later event: a busy thread is hardly ever caught outside.
  * membarrier makes every running thread of the process pass a full barrier between the begin and
  * the end of Q2; a thread that does not run passes one when it is switched. If E1 comes before that
  * barrier on its thread, the bit is visible at Q3, which then waits for E4 and sees E3. If E1 comes
@@ -268,20 +269,31 @@ static void barrier_everywhere(void)
 	errno = saved;
 }
 
+/* Whether T, whose guard is WORD, has come out of the event in which it was seen. */
+static bool is_out(const struct cmr_thread *t, uintptr_t word, uintptr_t bit)
+{
+	return (word & bit) == 0 || word / CMR_GUARD_COUNT != t->seen / CMR_GUARD_COUNT;
+}
+
 /* First look: marks with MARK the threads to wait for. False: one of them is stuck. */
 static bool mark_locked(uintptr_t bit, uint8_t mark)
 {
 	bool all = true;
 
 	for (struct cmr_thread *t = threads; t != NULL; t = t->next) {
+		uintptr_t word = atomic_load_explicit(t->guard, memory_order_acquire);
+
 		if (t == cmr_tls.self)
 			continue;
-		if (!inside(t, bit))
+		if (is_out(t, word, bit))
 			t->stuck &= ~bit;
-		else if ((t->stuck & bit) != 0)
+		if ((t->stuck & bit) != 0) {
 			all = false;
-		else
+		} else if ((word & bit) != 0) {
+			/* Of two that wait, the one that came first waits for a later event, too. */
+			t->seen = word;
 			t->waited |= mark;
+		}
 	}
 	return all;
 }
@@ -294,10 +306,10 @@ static bool look_locked(uintptr_t bit, uint8_t mark)
 	for (struct cmr_thread *t = threads; t != NULL; t = t->next) {
 		if ((t->waited & mark) == 0)
 			continue;
-		if (inside(t, bit))
-			all = false;
-		else
+		if (is_out(t, atomic_load_explicit(t->guard, memory_order_acquire), bit))
 			t->waited &= (uint8_t)~mark;
+		else
+			all = false;
 	}
 	return all;
 }

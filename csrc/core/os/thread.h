@@ -29,6 +29,9 @@ enum cmr_plane_id { CMR_PLANE_OUTER = 0, CMR_PLANE_SYSTEM = 1, CMR_N_PLANES = 2 
  * look at new objects (hook/hooks.h), and this one says that the thread's block has been returned at
  * its exit: no other is made. */
 #define CMR_GUARD_GONE ((uintptr_t)1 << 24)
+/* The upper half counts how often this thread came out of all events, so that one which is nearly
+ * always inside some event can be seen to be no longer inside the same. It may wrap. */
+#define CMR_GUARD_COUNT ((uintptr_t)1 << 32)
 
 struct cmr_chain; /* stack/chain.h */
 
@@ -57,6 +60,7 @@ struct cmr_thread {
 	/* The rest is protected by the threads lock. */
 	struct cmr_thread *next, *previous;
 	const _Atomic uintptr_t *guard; /* of this thread's TLS */
+	uintptr_t seen;  /* guard word when a cmr_thread_quiesce began to wait for this thread */
 	uintptr_t stuck; /* guard bits of planes: a whole quiesce was too short for its event */
 	uint8_t waited;  /* bit per cmr_thread_quiesce that waits for this thread */
 };
@@ -122,7 +126,7 @@ void cmr_thread_each(void (*visit)(struct cmr_thread *, void *), void *data);
  * have set their guard. How: see the head of thread.c.
  *
  * A thread that never comes out (cancelled or longjmp'ed inside a hook) costs the wait once; later
- * calls say false at once while its guard stays set. At most 8 callers at a time; more get false. */
+ * calls say false at once while it stays inside that event. At most 8 callers at a time; more get false. */
 bool cmr_thread_quiesce(enum cmr_plane_id plane);
 
 /* Test door: quiesce without membarrier(2), as on kernels that lack it. */

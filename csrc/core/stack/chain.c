@@ -76,8 +76,7 @@ static inline bool is_skipped(const struct cmr_frame_layout *layout, const char 
 
 static inline bool has_own_bytecode(const struct cmr_frame_layout *layout, const char *frame)
 {
-	return layout->tlbc != 0 &&
-	       *(const any_int32 *)(const void *)(frame + layout->tlbc) != 0;
+	return layout->tlbc != 0 && *(const any_int32 *)(const void *)(frame + layout->tlbc) != 0;
 }
 
 /* Slot of a cache of 1 << LOG2 entries (Knuth's multiplicative hash). */

@@ -293,20 +293,34 @@ static void retag_granule(_Atomic uint16_t *granule, const uint8_t map[CMR_N_TAG
 	}
 }
 
+struct retag {
+	const uint8_t *map;
+};
+
+static void retag_granules(void *data, void *start, size_t bytes)
+{
+	const struct retag *retag = data;
+	_Atomic uint16_t *granules = start;
+
+	for (size_t g = 0; g < bytes / sizeof *granules; g += STEP) {
+		const step_word *word = (const step_word *)(uintptr_t)&granules[g];
+
+		if (__builtin_expect(__atomic_load_n(word, __ATOMIC_RELAXED) == 0, 1))
+			continue;
+		for (size_t k = g; k < g + STEP; k++)
+			retag_granule(&granules[k], retag->map);
+	}
+}
+
 void cmr_blocks_retag(struct cmr_blocks *blocks, const uint8_t map[CMR_N_TAGS])
 {
 	_Atomic uint16_t *leaf;
 	size_t number;
 
 	for (uint32_t i = 0; (leaf = next_leaf(blocks, &i, &number)) != NULL;) {
-		for (size_t g = 0; g < CMR_LEAF_GRANULES; g += STEP) {
-			const step_word *word = (const step_word *)(uintptr_t)&leaf[g];
+		struct retag retag = { map };
 
-			if (__builtin_expect(__atomic_load_n(word, __ATOMIC_RELAXED) == 0, 1))
-				continue;
-			for (size_t k = g; k < g + STEP; k++)
-				retag_granule(&leaf[k], map);
-		}
+		cmr_memory_each_used(leaf, LEAF_BYTES, retag_granules, &retag);
 	}
 	cmr_shards_retag(blocks->shards, map);
 }

@@ -84,7 +84,7 @@ bool cmr_blocks_take(struct cmr_blocks *blocks, uintptr_t address, struct cmr_bl
 /* Replaces tag FROM by tag MAP[FROM] in all entries (MAP[t] == 0 drops the entry), by compare and
  * swap, so that frees and stores of tags that map to themselves may go on meanwhile. MAP[MAP[t]] is
  * MAP[t]. A thread may still hold an entry that it took out before: quiesce before a tag that is gone
- * gets a new meaning. Reads every page of the leaves: about 1 ms for each. */
+ * gets a new meaning. Not from a hook. Reads the pages of the leaves that were ever written. */
 void cmr_blocks_retag(struct cmr_blocks *blocks, const uint8_t map[CMR_N_TAGS]);
 
 /* In the child of a fork, where another thread may have been changing it: shard locks are made anew,
