@@ -4,6 +4,7 @@ import tracemalloc
 
 import pytest
 from native_extension import program
+from shared_fixtures import FREE_THREADED
 
 import cmemray
 from cmemray._load import core
@@ -67,7 +68,10 @@ def test_tracemalloc_stopped_in_the_block(native):
         assert peak(native) == EXPECTED
 
 
-@pytest.mark.parametrize("setting", ["malloc", "debug", "malloc_debug", "pymalloc_debug"])
+SETTINGS = ["debug"] if FREE_THREADED else ["malloc", "debug", "malloc_debug", "pymalloc_debug"]
+
+
+@pytest.mark.parametrize("setting", SETTINGS)
 def test_other_allocators_of_the_interpreter(run_python, setting):
     out = run_python(
         "import sys, cmemray\n"

@@ -5,6 +5,7 @@ import tempfile
 
 import pytest
 from native_extension import program
+from shared_fixtures import needs_gil
 
 import cmemray
 
@@ -25,6 +26,7 @@ def run(native, *steps, **options):
     return m
 
 
+@needs_gil
 def test_private_writable_counts(native):
     m = run(native, mapping(5 * MB))
     assert (m.peak, m.leaked, m.count) == (5 * MB, 5 * MB, 1)

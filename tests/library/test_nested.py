@@ -5,6 +5,7 @@ import threading
 
 import pytest
 from native_extension import program
+from shared_fixtures import needs_gil
 
 import cmemray
 
@@ -12,6 +13,7 @@ KB = 1000
 BLOCK = sys.getsizeof(bytearray(KB))
 
 
+@needs_gil
 def test_nested(native):
     programs = [
         program(("malloc", 0, 1000)),
@@ -34,6 +36,7 @@ def test_nested(native):
     native.clear()
 
 
+@needs_gil
 def test_overlapping(native):
     programs = [
         program(("malloc", 0, 1000)),
@@ -53,6 +56,7 @@ def test_overlapping(native):
     native.clear()
 
 
+@needs_gil
 def test_two_bases_at_once(native):
     size = 1 << 16
     steps = program(("malloc", 0, 1000), ("obj_malloc", 1, 100), ("mmap", 2, size, 3 | 0x22 << 8))
@@ -85,6 +89,7 @@ def test_sixteen_at_once_and_not_one_more(native):
     native.clear()
 
 
+@needs_gil
 def test_many_in_a_row():
     for _ in range(500):
         with cmemray.measure(attribution="exact") as m:
@@ -94,6 +99,7 @@ def test_many_in_a_row():
         assert m.locations_at_peak()[0].frames[0].function == "test_many_in_a_row"
 
 
+@needs_gil
 def test_what_earlier_ones_left_does_not_disturb(native):
     """Blocks that outlive their measurement are unknown to later ones."""
     allocate = program(*(("malloc", i, 100 + i) for i in range(50)))
@@ -119,6 +125,7 @@ def test_nested_hundreds_of_times(native):
     native.clear()
 
 
+@needs_gil
 def test_concurrent_in_threads():
     results = {}
 

@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import pytest
+from shared_fixtures import span
 
 import cmemray
 from cmemray._load import core
@@ -58,7 +59,7 @@ def test_a_block_of_its_own_in_the_child():
     def child():
         with cmemray.measure(attribution="exact") as inner:
             held = bytearray(5000)
-        assert inner.leaked == sys.getsizeof(held)
+        assert inner.leaked in span(sys.getsizeof(held))
         assert inner.locations_at_peak()[0].frames[0].function == "child"
 
     with cmemray.measure() as m:
@@ -134,7 +135,7 @@ def test_frozen_objects_are_left_alone(run_python):
     out = run_python(
         "import gc, cmemray\n"
         "from cmemray._load import core\n"
-        "gc.freeze(); n = gc.get_freeze_count()\n"
+        "m = None; gc.freeze(); n = gc.get_freeze_count()\n"
         "print(core.empty_free_lists(), gc.get_freeze_count() == n)\n"
         "with cmemray.measure() as m: pass\n"
         "print(m.peak, gc.get_freeze_count() == n)"

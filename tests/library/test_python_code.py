@@ -5,6 +5,7 @@ import linecache
 import sys
 
 import pytest
+from shared_fixtures import needs_gil
 
 import cmemray
 from cmemray import Frame
@@ -202,6 +203,7 @@ def test_names_in_other_alphabets():
         assert frame == ("größe_变量", filename, 2)
 
 
+@needs_gil
 def test_code_that_comes_and_goes():
     """Each function is another one, mostly at the address of the one before."""
     with cmemray.measure(attribution="exact") as m:

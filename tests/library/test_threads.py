@@ -6,6 +6,7 @@ import threading
 
 import pytest
 from native_extension import program
+from shared_fixtures import needs_gil
 
 import cmemray
 
@@ -110,6 +111,7 @@ def test_young_threads_are_not_old():
     del young
 
 
+@needs_gil
 def test_freed_by_another_thread(worker):
     with cmemray.measure() as m:
         worker.do(big)
