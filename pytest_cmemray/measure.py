@@ -147,7 +147,7 @@ class Run:
             threads=self._plan.leaks.threads,
             trace_python_allocators=self._leaks_trace(),
             seed=self._seed,
-            collect=True,
+            collect=self._plan.leaks.limit,
         )
 
     def _peak_region(self) -> Any:
