@@ -28,7 +28,12 @@ static inline void cmr_gate_enter(uintptr_t planes)
 
 static inline void cmr_gate_leave(uintptr_t planes)
 {
-	cmr_guard_restore(atomic_load_explicit(&cmr_tls.guard, memory_order_relaxed) & ~planes);
+	uintptr_t word = atomic_load_explicit(&cmr_tls.guard, memory_order_relaxed) & ~planes;
+
+	/* Outside of all events: one more is over, as cmr_thread_quiesce wants to see. */
+	if ((word & CMR_GUARD_ALL) == 0)
+		word += CMR_GUARD_COUNT;
+	cmr_guard_restore(word);
 }
 
 #endif
