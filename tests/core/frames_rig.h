@@ -39,15 +39,14 @@ struct frame {
 static struct cmr_code copies[N_CODES];
 static unsigned n_found, n_forgotten;
 static bool refuse_codes;
-static uintptr_t own_base; /* of thread's own bytecode */
 static struct frame *top;
 
-static const void *top_frame(void)
+static inline const void *top_frame(void)
 {
 	return top;
 }
 
-static const struct cmr_code *find_code(const void *code)
+static inline const struct cmr_code *find_code(const void *code)
 {
 	size_t i = ((uintptr_t)code - CODE_AT(0)) / 0x1000;
 
@@ -56,14 +55,7 @@ static const struct cmr_code *find_code(const void *code)
 	return refuse_codes ? NULL : &copies[i];
 }
 
-static uintptr_t bytecode_base(const void *frame, const void *code)
-{
-	(void)frame;
-	(void)code;
-	return own_base;
-}
-
-static void forget(void)
+static inline void forget(void)
 {
 	n_forgotten++;
 }
@@ -88,7 +80,7 @@ static struct cmr_provider provider = {
 static char *pages;
 
 /* Page I, ready to hold a frame. */
-static struct frame *frame_at(unsigned i)
+static inline struct frame *frame_at(unsigned i)
 {
 	char *page = pages + (size_t)i * PAGE;
 
@@ -97,12 +89,12 @@ static struct frame *frame_at(unsigned i)
 }
 
 /* The frame on page I is no more. */
-static void bury(unsigned i)
+static inline void bury(unsigned i)
 {
 	REQUIRE(mprotect(pages + (size_t)i * PAGE, PAGE, PROT_NONE) == 0);
 }
 
-static unsigned page_of(const struct frame *frame)
+static inline unsigned page_of(const struct frame *frame)
 {
 	return (unsigned)(((uintptr_t)frame - (uintptr_t)pages) / PAGE);
 }
@@ -110,7 +102,7 @@ static unsigned page_of(const struct frame *frame)
 static struct cmr_thread thread;
 
 /* No frames, no nodes, no chain. */
-static void fresh_rig(void)
+static inline void fresh_rig(void)
 {
 	struct cmr_error err;
 
@@ -136,7 +128,7 @@ static void fresh_rig(void)
 }
 
 /* Fills FRAME with a call of code I that stands UNITS after its beginning, and makes it the top. */
-static struct frame *call(struct frame *frame, unsigned i, unsigned units)
+static inline struct frame *call(struct frame *frame, unsigned i, unsigned units)
 {
 	memset(frame, 0xee, sizeof *frame);
 	frame->code = CODE_AT(i);
@@ -149,7 +141,7 @@ static struct frame *call(struct frame *frame, unsigned i, unsigned units)
 }
 
 /* Takes the top off. */
-static void leave(void)
+static inline void leave(void)
 {
 	unsigned page = page_of(top);
 
@@ -162,7 +154,7 @@ static void leave(void)
 static struct frame **naive_frames;
 static size_t naive_capacity;
 
-static cmr_node_id naive_walk(void)
+static inline cmr_node_id naive_walk(void)
 {
 	cmr_node_id node = 0;
 	size_t n = 0;

@@ -68,8 +68,9 @@ CMR_TEST(numbers_are_dense_and_stay)
 CMR_TEST(any_key_is_a_key)
 {
 	struct cmr_intern *s = fresh(100);
-	const struct cmr_key keys[] = { { 0, 0 }, { 0, 1 }, { 1, 0 }, { UINT64_MAX, UINT64_MAX },
-					{ 1, 1 } };
+	const struct cmr_key keys[] = {
+		{ 0, 0 }, { 0, 1 }, { 1, 0 }, { UINT64_MAX, UINT64_MAX }, { 1, 1 }
+	};
 
 	for (uint32_t i = 0; i < 5; i++)
 		CHECK_EQ_U64(cmr_intern_add(s, keys[i]), i + 1);

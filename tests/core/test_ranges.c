@@ -309,8 +309,7 @@ static void check_cuts(unsigned start, unsigned end)
 			continue;
 		low = at > start ? at : start;
 		high = stop < end ? stop : end;
-		check_cut(k++, at, stop, owner[at], high - low,
-			  (at < start) + (stop > end) - 1);
+		check_cut(k++, at, stop, owner[at], high - low, (at < start) + (stop > end) - 1);
 	}
 	CHECK_EQ_U64(n_cuts, k);
 }

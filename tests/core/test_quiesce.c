@@ -1,0 +1,237 @@
+/* Waiting until no hook is in flight. */
+#include "cmr_test.h"
+
+#include "threads_rig.h"
+
+CMR_TEST(alone_it_is_quiet)
+{
+	must_init();
+	errno = 55;
+	CHECK(cmr_thread_quiesce(CMR_PLANE_OUTER));
+	CHECK(cmr_thread_quiesce(CMR_PLANE_SYSTEM));
+	CHECK_EQ_I64(errno, 55);
+	CHECK_EQ_U64(guard_word(), 0);
+}
+
+CMR_TEST(the_callers_own_guard_does_not_count)
+{
+	uintptr_t before;
+
+	must_init();
+	before = cmr_guard_raise(CMR_GUARD_ALL);
+	CHECK(cmr_thread_quiesce(CMR_PLANE_OUTER));
+	CHECK_EQ_U64(guard_word(), CMR_GUARD_ALL);
+	cmr_guard_restore(before);
+}
+
+CMR_TEST(an_event_of_the_other_plane_is_not_waited_for)
+{
+	struct worker w;
+	int64_t start;
+
+	must_init();
+	begin(&w, SYSTEM);
+	start = now_us();
+	CHECK(cmr_thread_quiesce(CMR_PLANE_OUTER));
+	CHECK(now_us() - start < 90000);
+	end(&w);
+}
+
+static void *end_later(void *argument)
+{
+	sleep_us(30000);
+	sem_post(&((struct worker *)argument)->leave);
+	return NULL;
+}
+
+static void wait_for_a_long_event(void)
+{
+	struct worker w;
+	pthread_t ender;
+	int64_t start;
+
+	must_init();
+	begin(&w, OUTER);
+	start = now_us();
+	REQUIRE(pthread_create(&ender, NULL, end_later, &w) == 0);
+	CHECK(cmr_thread_quiesce(CMR_PLANE_OUTER));
+	CHECK(now_us() - start >= 25000);
+	pthread_join(ender, NULL);
+	end(&w);
+}
+
+CMR_TEST(an_event_under_way_is_waited_for)
+{
+	wait_for_a_long_event();
+}
+
+CMR_TEST(it_works_without_membarrier)
+{
+	cmr_thread_without_membarrier(true);
+	wait_for_a_long_event();
+	CHECK(cmr_thread_quiesce(CMR_PLANE_SYSTEM));
+	cmr_thread_without_membarrier(false);
+}
+
+CMR_TEST(a_thread_that_never_leaves_costs_the_wait_once)
+{
+	struct worker w;
+	int64_t start;
+
+	must_init();
+	begin(&w, CMR_GUARD_ALL);
+	start = now_us();
+	CHECK(!cmr_thread_quiesce(CMR_PLANE_OUTER));
+	CHECK(now_us() - start >= 90000);
+	start = now_us();
+	CHECK(!cmr_thread_quiesce(CMR_PLANE_OUTER));
+	CHECK(now_us() - start < 50000);
+	/* Each plane has its own memory of that. */
+	start = now_us();
+	CHECK(!cmr_thread_quiesce(CMR_PLANE_SYSTEM));
+	CHECK(now_us() - start >= 90000);
+	end(&w);
+	CHECK(cmr_thread_quiesce(CMR_PLANE_OUTER));
+}
+
+static void *have_many_events(void *argument)
+{
+	struct worker *w = argument;
+
+	have_event(w); /* the one that is stuck */
+	return have_event(w);
+}
+
+CMR_TEST(who_came_out_is_waited_for_again)
+{
+	struct worker w = { .planes = OUTER };
+	int64_t start;
+
+	must_init();
+	sem_init(&w.inside, 0, 0);
+	sem_init(&w.leave, 0, 0);
+	REQUIRE(pthread_create(&w.thread, NULL, have_many_events, &w) == 0);
+	sem_wait(&w.inside);
+	CHECK(!cmr_thread_quiesce(CMR_PLANE_OUTER));
+	CHECK(!cmr_thread_quiesce(CMR_PLANE_OUTER));
+	w.planes = SYSTEM; /* of the next event */
+	sem_post(&w.leave);
+	sem_wait(&w.inside);
+	CHECK(cmr_thread_quiesce(CMR_PLANE_OUTER)); /* seen outside: no longer stuck */
+	end(&w);
+	begin(&w, OUTER);
+	start = now_us();
+	CHECK(!cmr_thread_quiesce(CMR_PLANE_OUTER));
+	CHECK(now_us() - start >= 90000);
+	end(&w);
+}
+
+static void *exit_inside(void *argument)
+{
+	struct worker *w = argument;
+
+	cmr_thread_self();
+	cmr_gate_enter(OUTER);
+	sem_post(&w->inside);
+	sleep_us(20000);
+	return NULL; /* as after a longjmp out of a hook: never left */
+}
+
+CMR_TEST(a_thread_that_ends_is_no_longer_waited_for)
+{
+	struct worker w;
+
+	must_init();
+	sem_init(&w.inside, 0, 0);
+	REQUIRE(pthread_create(&w.thread, NULL, exit_inside, &w) == 0);
+	sem_wait(&w.inside);
+	CHECK(cmr_thread_quiesce(CMR_PLANE_OUTER));
+	pthread_join(w.thread, NULL);
+	sem_destroy(&w.inside);
+}
+
+static atomic_uint n_false;
+
+static void *quiesce_once(void *nothing)
+{
+	if (!cmr_thread_quiesce(CMR_PLANE_OUTER))
+		atomic_fetch_add(&n_false, 1);
+	return nothing;
+}
+
+CMR_TEST(eight_may_wait_at_a_time)
+{
+	pthread_t callers[9];
+	struct worker w;
+	int64_t start;
+
+	must_init();
+	atomic_store(&n_false, 0);
+	begin(&w, OUTER);
+	for (int i = 0; i < 8; i++)
+		REQUIRE(pthread_create(&callers[i], NULL, quiesce_once, NULL) == 0);
+	sleep_us(30000);
+	start = now_us();
+	REQUIRE(pthread_create(&callers[8], NULL, quiesce_once, NULL) == 0);
+	pthread_join(callers[8], NULL);
+	if (now_us() - start < 40000) /* else the others were done before the ninth began */
+		CHECK_EQ_U64(atomic_load(&n_false), 1);
+	sem_post(&w.leave);
+	for (int i = 0; i < 8; i++)
+		pthread_join(callers[i], NULL);
+	CHECK(atomic_load(&n_false) <= 9);
+	end(&w);
+	CHECK(cmr_thread_quiesce(CMR_PLANE_OUTER)); /* all their bits were given back */
+}
+
+/* The promise in use: after the gate is closed and it is quiet, nothing is written any more. */
+static _Atomic uintptr_t open_gate;
+static uint64_t table[64]; /* no atomics: events and the owner never meet */
+static atomic_bool stop;
+
+static void *have_events(void *argument)
+{
+	unsigned i = 0, *n = argument;
+
+	cmr_thread_self();
+	while (!atomic_load_explicit(&stop, memory_order_relaxed)) {
+		if (atomic_load_explicit(&open_gate, memory_order_acquire) == 0)
+			continue;
+		cmr_gate_enter(OUTER);
+		if (atomic_load_explicit(&open_gate, memory_order_acquire) != 0) {
+			table[*n * 32 + i % 32] = 1;
+			i++;
+		}
+		cmr_gate_leave(OUTER);
+	}
+	return NULL;
+}
+
+CMR_TEST(after_it_nothing_is_written)
+{
+	pthread_t threads[2];
+	unsigned numbers[2] = { 0, 1 }, quiet = 0, wrote = 0;
+
+	must_init();
+	for (int i = 0; i < 2; i++)
+		REQUIRE(pthread_create(&threads[i], NULL, have_events, &numbers[i]) == 0);
+	for (int round = 0; round < 300; round++) {
+		atomic_store(&open_gate, 1);
+		sleep_us(100);
+		atomic_store(&open_gate, 0);
+		if (!cmr_thread_quiesce(CMR_PLANE_OUTER))
+			continue;
+		quiet++;
+		for (int i = 0; i < 64; i++)
+			wrote += table[i] != 0;
+		memset(table, 0, sizeof table);
+		for (int k = 0; k < 50; k++)
+			for (int i = 0; i < 64; i++)
+				CHECK_EQ_U64(*(volatile uint64_t *)&table[i], 0);
+	}
+	atomic_store(&stop, true);
+	for (int i = 0; i < 2; i++)
+		pthread_join(threads[i], NULL);
+	CHECK(quiet > 250);
+	CHECK(wrote > 0);
+}
