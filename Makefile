@@ -16,7 +16,9 @@ export PYTHON VENV
 export PATH := $(BIN):$(PATH)
 unexport PYTHONPATH PYTHONHOME PYTEST_ADDOPTS
 
-SETUP := meson setup -Dwerror=true
+# One line per build folder instead of Meson's fifty; those are in its meson-logs.
+setup = @echo "setting up $(@D)" && mkdir -p build && CC=$(1) meson setup -Dwerror=true
+QUIET = >$(@D).log 2>&1 || { cat $(@D).log; exit 1; }
 # Folders of C test binaries that tests/core runs: label=folder, comma separated.
 CORE_BUILDS := plain=build/gcc,asan=build/asan,tsan=build/tsan,coverage=build/coverage
 
@@ -58,15 +60,15 @@ check: env-test install
 
 .PHONY: core-builds asan tsan coverage coverage-clean coverage-bar unit
 build/gcc/build.ninja: | env-test
-	CC=gcc $(SETUP) build/gcc -Dcore_tests=enabled
+	$(call setup,gcc) build/gcc -Dcore_tests=enabled $(QUIET)
 build/clang/build.ninja: | env-lint
-	CC=clang $(SETUP) build/clang -Dcore_tests=enabled
+	$(call setup,clang) build/clang -Dcore_tests=enabled $(QUIET)
 build/asan/build.ninja: | env-test
-	CC=gcc $(SETUP) build/asan -Dpython=disabled -Db_sanitize=address,undefined -Dc_args=-fno-sanitize-recover=all
+	$(call setup,gcc) build/asan -Dpython=disabled -Db_sanitize=address,undefined -Dc_args=-fno-sanitize-recover=all $(QUIET)
 build/tsan/build.ninja: | env-test
-	CC=gcc $(SETUP) build/tsan -Dpython=disabled -Db_sanitize=thread
+	$(call setup,gcc) build/tsan -Dpython=disabled -Db_sanitize=thread $(QUIET)
 build/coverage/build.ninja: | env-test
-	CC=gcc $(SETUP) build/coverage -Dpython=disabled -Db_coverage=true -Doptimization=0
+	$(call setup,gcc) build/coverage -Dpython=disabled -Db_coverage=true -Doptimization=0 $(QUIET)
 
 core-builds: build/gcc/build.ninja build/asan/build.ninja build/tsan/build.ninja build/coverage/build.ninja
 	@for b in gcc asan tsan coverage; do ninja --quiet -C build/$$b; done
@@ -105,21 +107,7 @@ docs: env-test  ## check that what the documents name and link to exists
 
 .PHONY: lint format
 lint: env-lint build/gcc/build.ninja build/clang/build.ninja  ## compilers, layers, exports, sizes, types, style, spelling, workflows
-	@ninja --quiet -C build/gcc
-	@ninja --quiet -C build/clang
-	@$(BIN)/python tools/check_headers.py gcc clang
-	@$(BIN)/python tools/check_layers.py
-	@$(BIN)/python tools/check_sources.py build/gcc
-	@$(BIN)/python tools/check_sizes.py
-	@$(BIN)/python tools/check_words.py
-	@$(BIN)/python tools/check_exports.py build/gcc/csrc/binding/_core*.so build/clang/csrc/binding/_core*.so
-	@$(BIN)/python tools/check_workflows.py .github/workflows/*.yml
-	@$(BIN)/check-jsonschema -q --builtin-schema vendor.github-workflows .github/workflows/*.yml
-	@shellcheck tools/*.sh .ci/run
-	@$(BIN)/ruff check -q .
-	@$(BIN)/ruff format -q --check .
-	@$(BIN)/mypy
-	@$(BIN)/codespell
+	@tools/lint.sh
 format:  ## let the formatter rewrite the Python files
 	@tools/bootstrap.sh lint
 	@$(BIN)/ruff check -q --fix . || true

@@ -14,7 +14,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 EXIT_SKIPPED = 77  # CMR_TEST_EXIT_SKIPPED of cmr_test.h
-TIMEOUT = 300  # seconds; the longest takes a few under ThreadSanitizer
+TIMEOUT = 120  # seconds; the longest takes a few under ThreadSanitizer
 
 
 def build_folders() -> dict[str, Path]:
