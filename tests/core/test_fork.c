@@ -62,7 +62,7 @@ static bool in_child(void (*body)(struct cmr_region *), struct cmr_region *regio
 static void stop_the_parents(struct cmr_region *region)
 {
 	CHECK_EQ_U64(cmr_gate_planes(), 0);
-	CHECK_EQ_U64(atomic_load(&cmr_tls.guard), 0);
+	CHECK_EQ_U64((uint32_t)atomic_load(&cmr_tls.guard), 0);
 	CHECK_EQ_U64(totals(region).peak, 100);
 	CHECK_EQ_U64(totals(region).current, 100);
 	cmr_session_seal(region);
@@ -109,7 +109,7 @@ CMR_TEST(a_child_stops_the_parents_region_harmlessly)
 	tell(1, 100);
 	CHECK(in_child(stop_the_parents, r));
 	CHECK_EQ_U64(cmr_gate_planes(), CMR_GUARD(OUTER));
-	CHECK_EQ_U64(atomic_load(&cmr_tls.guard), 0);
+	CHECK_EQ_U64((uint32_t)atomic_load(&cmr_tls.guard), 0);
 	tell(2, 50);
 	CHECK_EQ_U64(totals(r).current, 150);
 	cmr_session_free(r);
@@ -263,14 +263,14 @@ static void fork_in_handler(int number)
 
 	(void)number;
 	/* The guard of the interrupted event is what both sides find afterwards. */
-	CHECK_EQ_U64(atomic_load(&cmr_tls.guard), CMR_GUARD(OUTER));
+	CHECK_EQ_U64((uint32_t)atomic_load(&cmr_tls.guard), CMR_GUARD(OUTER));
 	pid = fork();
 	if (pid == 0)
-		_exit(atomic_load(&cmr_tls.guard) == CMR_GUARD(OUTER) &&
+		_exit((uint32_t)atomic_load(&cmr_tls.guard) == CMR_GUARD(OUTER) &&
 				      atomic_load(&cmr_gate) == 0
 			      ? 0
 			      : 1);
-	CHECK_EQ_U64(atomic_load(&cmr_tls.guard), CMR_GUARD(OUTER));
+	CHECK_EQ_U64((uint32_t)atomic_load(&cmr_tls.guard), CMR_GUARD(OUTER));
 	waitpid(pid, &status, 0);
 	CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 0);
 	handled = 1;
@@ -280,12 +280,13 @@ CMR_TEST(a_signal_handler_may_fork_in_mid_event)
 {
 	struct cmr_region *r = start(true);
 	struct cmr_plane *plane = &cmr_planes[OUTER];
+	struct cmr_seat *held;
 
 	signal(SIGUSR1, fork_in_handler);
 	cmr_gate_enter(CMR_GUARD(OUTER));
-	cmr_lock_take(&plane->lock); /* the handler comes while this very thread holds it */
+	held = cmr_plane_enter(plane); /* the handler comes while this very thread holds it */
 	raise(SIGUSR1);
-	cmr_lock_drop(&plane->lock);
+	cmr_plane_leave(plane, held);
 	cmr_gate_leave(CMR_GUARD(OUTER));
 	CHECK(handled);
 	cmr_session_free(r);

@@ -119,16 +119,16 @@ void cmr_booking_sub_locked(struct cmr_plane *plane, const struct cmr_block *blo
 void cmr_booking_add(struct cmr_plane *plane, enum cmr_audience audience,
 		     const struct cmr_block *block, const struct cmr_thread *thread)
 {
-	cmr_lock_take(&plane->lock);
+	struct cmr_seat *held = cmr_plane_enter(plane);
 	cmr_booking_add_locked(plane, audience, block, thread);
-	cmr_lock_drop(&plane->lock);
+	cmr_plane_leave(plane, held);
 }
 
 void cmr_booking_sub(struct cmr_plane *plane, const struct cmr_block *block)
 {
-	cmr_lock_take(&plane->lock);
+	struct cmr_seat *held = cmr_plane_enter(plane);
 	cmr_booking_sub_locked(plane, block);
-	cmr_lock_drop(&plane->lock);
+	cmr_plane_leave(plane, held);
 }
 
 static void resized_old_locked(struct cmr_plane *plane, uint16_t regions, uint64_t bytes)
@@ -145,14 +145,14 @@ void cmr_booking_resize(struct cmr_plane *plane, const struct cmr_block *old,
 {
 	uint16_t knew = 0;
 
-	cmr_lock_take(&plane->lock);
+	struct cmr_seat *held = cmr_plane_enter(plane);
 	if (old != NULL) {
 		knew = plane->tags[old->tag].regions;
 		cmr_booking_sub_locked(plane, old);
 	}
 	cmr_booking_add_locked(plane, CMR_FOR_ALL, block, thread);
 	resized_old_locked(plane, plane->tags[block->tag].regions & (uint16_t)~knew, block->size);
-	cmr_lock_drop(&plane->lock);
+	cmr_plane_leave(plane, held);
 }
 
 static void trim_one(struct cmr_plane *plane, struct cmr_region *region,
@@ -176,10 +176,10 @@ void cmr_booking_trim(struct cmr_plane *plane, enum cmr_audience audience,
 {
 	struct cmr_region *region;
 
-	cmr_lock_take(&plane->lock);
+	struct cmr_seat *held = cmr_plane_enter(plane);
 	EACH_REGION(plane, region, regions_of(plane, audience, block->tag))
 		trim_one(plane, region, block, blocks);
-	cmr_lock_drop(&plane->lock);
+	cmr_plane_leave(plane, held);
 }
 
 void cmr_booking_apart(struct cmr_plane *plane, unsigned tag, enum cmr_range_class class,
@@ -187,7 +187,7 @@ void cmr_booking_apart(struct cmr_plane *plane, unsigned tag, enum cmr_range_cla
 {
 	struct cmr_region *region;
 
-	cmr_lock_take(&plane->lock);
+	struct cmr_seat *held = cmr_plane_enter(plane);
 	EACH_REGION(plane, region, regions_of(plane, CMR_FOR_REQUESTED, tag)) {
 		struct cmr_apart *apart = &region->apart;
 
@@ -195,7 +195,7 @@ void cmr_booking_apart(struct cmr_plane *plane, unsigned tag, enum cmr_range_cla
 		if (apart->current[class] > apart->mapped[class] && !region->ledger.sealed)
 			apart->mapped[class] = apart->current[class];
 	}
-	cmr_lock_drop(&plane->lock);
+	cmr_plane_leave(plane, held);
 }
 
 void cmr_booking_resized_old(struct cmr_plane *plane, enum cmr_audience audience, unsigned tag,
@@ -203,19 +203,19 @@ void cmr_booking_resized_old(struct cmr_plane *plane, enum cmr_audience audience
 {
 	uint16_t regions;
 
-	cmr_lock_take(&plane->lock);
+	struct cmr_seat *held = cmr_plane_enter(plane);
 	regions = regions_of(plane, audience, tag) & (uint16_t)~plane->tags[known].regions;
 	resized_old_locked(plane, regions, bytes);
-	cmr_lock_drop(&plane->lock);
+	cmr_plane_leave(plane, held);
 }
 
 bool cmr_booking_wanted(struct cmr_plane *plane, enum cmr_audience audience, unsigned tag)
 {
 	bool wanted;
 
-	cmr_lock_take(&plane->lock);
+	struct cmr_seat *held = cmr_plane_enter(plane);
 	wanted = regions_of(plane, audience, tag) != 0;
-	cmr_lock_drop(&plane->lock);
+	cmr_plane_leave(plane, held);
 	return wanted;
 }
 
@@ -223,8 +223,8 @@ bool cmr_booking_concerns(struct cmr_plane *plane, unsigned tag, const struct cm
 {
 	bool concerns;
 
-	cmr_lock_take(&plane->lock);
+	struct cmr_seat *held = cmr_plane_enter(plane);
 	concerns = (plane->tags[tag].regions >> region->slot & 1) != 0;
-	cmr_lock_drop(&plane->lock);
+	cmr_plane_leave(plane, held);
 	return concerns;
 }

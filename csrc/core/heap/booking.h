@@ -57,7 +57,7 @@ static inline void cmr_booking_add_plain(struct cmr_plane *plane, unsigned tag, 
 {
 	struct cmr_region *region;
 
-	cmr_lock_take(&plane->lock);
+	struct cmr_seat *held = cmr_plane_enter(plane);
 	region = plane->tags[tag].only;
 	if (__builtin_expect(region != 0 && cmr_ledger_plain(&region->ledger), 1)) {
 		cmr_ledger_add(&region->ledger, size);
@@ -68,7 +68,7 @@ static inline void cmr_booking_add_plain(struct cmr_plane *plane, unsigned tag, 
 
 		cmr_booking_add_locked(plane, CMR_FOR_ALL, &block, thread);
 	}
-	cmr_lock_drop(&plane->lock);
+	cmr_plane_leave(plane, held);
 }
 
 /* As cmr_booking_sub for a block without location. [hot] [nomalloc] */
@@ -76,7 +76,7 @@ static inline void cmr_booking_sub_plain(struct cmr_plane *plane, unsigned tag, 
 {
 	struct cmr_region *region;
 
-	cmr_lock_take(&plane->lock);
+	struct cmr_seat *held = cmr_plane_enter(plane);
 	region = plane->tags[tag].only;
 	if (__builtin_expect(region != 0 && cmr_ledger_plain(&region->ledger), 1)) {
 		if (size != 0)
@@ -87,7 +87,7 @@ static inline void cmr_booking_sub_plain(struct cmr_plane *plane, unsigned tag, 
 
 		cmr_booking_sub_locked(plane, &block);
 	}
-	cmr_lock_drop(&plane->lock);
+	cmr_plane_leave(plane, held);
 }
 
 #endif

@@ -39,7 +39,7 @@ enum cmr_status cmr_plane_init(enum cmr_plane_id id, struct cmr_error *err)
 	if (status != CMR_OK || atomic_load_explicit(&plane->config, memory_order_relaxed) != 0)
 		return status;
 	plane->id = id;
-	plane->lock = (struct cmr_lock)CMR_LOCK(CMR_RANK_LEDGER);
+	plane->lock = (struct cmr_biased)CMR_BIASED(CMR_RANK_LEDGER);
 	for (unsigned b = 0; b < CMR_N_BASES; b++)
 		cmr_ranges_init(&plane->ranges[b]);
 	cmr_tags_publish_locked(plane);
@@ -209,9 +209,9 @@ static void publish_root(const struct cmr_region *region)
 	if (region->options.root == NULL ||
 	    atomic_load_explicit(&other->config, memory_order_relaxed) == 0)
 		return;
-	cmr_lock_take(&other->lock);
+	struct cmr_seat *held = cmr_plane_enter(other);
 	cmr_tags_publish_locked(other);
-	cmr_lock_drop(&other->lock);
+	cmr_plane_leave(other, held);
 }
 
 /* The root that the longest open region of this thread gave: stacks of regions inside it are cut at
@@ -237,7 +237,7 @@ static const void *root_of(const struct cmr_thread *thread)
 
 /* Takes the free SLOT; from here on events are booked. */
 static void enter(struct cmr_plane *plane, struct cmr_region *region, int slot,
-		  const struct cmr_thread *self)
+		  struct cmr_thread *self)
 {
 	uint64_t seed = region->options.seed;
 
@@ -250,7 +250,8 @@ static void enter(struct cmr_plane *plane, struct cmr_region *region, int slot,
 	cmr_losses_read(&region->losses_at_start);
 	set_root(region, true);
 
-	cmr_lock_take(&plane->lock);
+	cmr_biased_take_slow(&plane->lock, &self->view[plane->id].seat);
+	cmr_biased_own(&plane->lock, &self->view[plane->id].seat);
 	if (plane->open == 0)
 		plane->seed = 0; /* draws depend on nothing that was before */
 	plane->slots[slot] = region;
@@ -258,14 +259,14 @@ static void enter(struct cmr_plane *plane, struct cmr_region *region, int slot,
 	plane->bases[region->options.basis] |= (uint16_t)(1u << slot);
 	(void)retune_locked(plane);
 	reseed_locked(plane, seed);
-	cmr_lock_drop(&plane->lock);
+	cmr_biased_drop(&plane->lock, NULL);
 	publish_root(region);
 }
 
 enum cmr_status cmr_region_open(struct cmr_region *region, struct cmr_error *err)
 {
 	struct cmr_plane *plane = &cmr_planes[region->plane];
-	const struct cmr_thread *self = cmr_thread_self();
+	struct cmr_thread *self = cmr_thread_self();
 	enum cmr_status status;
 	int slot = 0;
 
@@ -308,9 +309,9 @@ void cmr_region_seal(struct cmr_region *region)
 
 	if (!region->started || region->stopped)
 		return;
-	cmr_lock_take(&plane->lock);
+	struct cmr_seat *held = cmr_plane_enter(plane);
 	seal_locked(region);
-	cmr_lock_drop(&plane->lock);
+	cmr_plane_leave(plane, held);
 }
 
 static void losses_since(const struct cmr_losses *before, struct cmr_losses *out)
@@ -330,7 +331,7 @@ void cmr_region_close(struct cmr_region *region)
 		return;
 	bit = (uint16_t)(1u << region->slot);
 	set_root(region, false);
-	cmr_lock_take(&plane->lock);
+	struct cmr_seat *held = cmr_plane_enter(plane);
 	seal_locked(region);
 	cmr_tags_leave_locked(plane, bit);
 	plane->slots[region->slot] = NULL;
@@ -341,7 +342,7 @@ void cmr_region_close(struct cmr_region *region)
 	losses_since(&region->losses_at_start, &region->losses);
 	region->slot = -1;
 	region->stopped = true;
-	cmr_lock_drop(&plane->lock);
+	cmr_plane_leave(plane, held);
 	publish_root(region);
 }
 
@@ -365,7 +366,7 @@ void cmr_region_refresh(struct cmr_plane *plane, struct cmr_thread *thread)
 	uint16_t regions = 0, old = 0;
 
 	thread->root = root_of(thread);
-	cmr_lock_take(&plane->lock);
+	struct cmr_seat *held = cmr_plane_enter(plane);
 	for (unsigned s = 0; s < CMR_MAX_REGIONS; s++) {
 		const struct cmr_region *region = plane->slots[s];
 
@@ -385,7 +386,7 @@ void cmr_region_refresh(struct cmr_plane *plane, struct cmr_thread *thread)
 		if (view->tag == 0)
 			cmr_lose(CMR_LOSS_blocks);
 	}
-	cmr_lock_drop(&plane->lock);
+	cmr_plane_leave(plane, held);
 	view->countdown = -1;
 	if (view->period_log2 != 0)
 		view->countdown = cmr_sample_draw(&view->random, view->period_log2) - 1;
@@ -396,9 +397,9 @@ void cmr_region_refresh(struct cmr_plane *plane, struct cmr_thread *thread)
 void cmr_region_totals(const struct cmr_region *region, struct cmr_totals *out)
 {
 	const struct cmr_ledger *l = &region->ledger;
-	struct cmr_lock *lock = &cmr_planes[region->plane].lock;
+	struct cmr_plane *plane = &cmr_planes[region->plane];
 
-	cmr_lock_take(lock);
+	struct cmr_seat *held = cmr_plane_enter(plane);
 	*out = (struct cmr_totals){
 		.current = l->current,
 		.current_blocks = l->blocks,
@@ -425,31 +426,31 @@ void cmr_region_totals(const struct cmr_region *region, struct cmr_totals *out)
 		out->own_peak = out->peak;
 	if (region->started && !region->stopped)
 		losses_since(&region->losses_at_start, &out->losses);
-	cmr_lock_drop(lock);
+	cmr_plane_leave(plane, held);
 }
 
 unsigned cmr_region_old_threads(const struct cmr_region *region,
 				struct cmr_old_thread *out_threads)
 {
-	struct cmr_lock *lock = &cmr_planes[region->plane].lock;
+	struct cmr_plane *plane = &cmr_planes[region->plane];
 	unsigned n = 0;
 
-	cmr_lock_take(lock);
+	struct cmr_seat *held = cmr_plane_enter(plane);
 	while (n < CMR_MAX_OLD_THREADS && region->old_threads[n].blocks != 0) {
 		out_threads[n] = region->old_threads[n];
 		n++;
 	}
-	cmr_lock_drop(lock);
+	cmr_plane_leave(plane, held);
 	return n;
 }
 
 void cmr_region_apart(const struct cmr_region *region, struct cmr_apart *out)
 {
-	struct cmr_lock *lock = &cmr_planes[region->plane].lock;
+	struct cmr_plane *plane = &cmr_planes[region->plane];
 
-	cmr_lock_take(lock);
+	struct cmr_seat *held = cmr_plane_enter(plane);
 	*out = region->apart;
-	cmr_lock_drop(lock);
+	cmr_plane_leave(plane, held);
 }
 
 /* --- fork ----------------------------------------------------------------------------------- */
@@ -464,7 +465,7 @@ void cmr_regions_after_fork(void)
 
 		if (atomic_load_explicit(&plane->config, memory_order_relaxed) == 0)
 			continue;
-		plane->lock = (struct cmr_lock)CMR_LOCK(CMR_RANK_LEDGER);
+		plane->lock = (struct cmr_biased)CMR_BIASED(CMR_RANK_LEDGER);
 		cmr_blocks_after_fork(&plane->blocks);
 		for (unsigned b = 0; b < CMR_N_BASES; b++) {
 			cmr_ranges_init(&plane->ranges[b]);

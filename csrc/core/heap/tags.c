@@ -57,10 +57,10 @@ static unsigned count_free(struct cmr_plane *plane)
 {
 	unsigned n = 0;
 
-	cmr_lock_take(&plane->lock);
+	struct cmr_seat *held = cmr_plane_enter(plane);
 	for (unsigned t = 1; t < CMR_N_TAGS; t++)
 		n += !plane->tags[t].used;
-	cmr_lock_drop(&plane->lock);
+	cmr_plane_leave(plane, held);
 	return n;
 }
 
@@ -108,10 +108,10 @@ static bool sweep(struct cmr_plane *plane)
 	uint8_t map[CMR_N_TAGS];
 	bool empty;
 
-	cmr_lock_take(&plane->lock);
+	struct cmr_seat *held = cmr_plane_enter(plane);
 	empty = plane->open == 0;
 	retire_locked(plane, map);
-	cmr_lock_drop(&plane->lock);
+	cmr_plane_leave(plane, held);
 	if (!cmr_thread_quiesce(plane->id))
 		return false;
 	if (empty) {
@@ -125,9 +125,9 @@ static bool sweep(struct cmr_plane *plane)
 	}
 	if (!cmr_thread_quiesce(plane->id))
 		return false;
-	cmr_lock_take(&plane->lock);
+	held = cmr_plane_enter(plane);
 	free_retired_locked(plane, map);
-	cmr_lock_drop(&plane->lock);
+	cmr_plane_leave(plane, held);
 	return true;
 }
 

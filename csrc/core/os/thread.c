@@ -156,8 +156,13 @@ void cmr_thread_born(uint64_t stamp)
 	uintptr_t before = cmr_guard_raise(CMR_GUARD_ALL);
 	struct cmr_thread *thread = cmr_thread_self();
 
-	if (thread != NULL)
+	if (thread != NULL) {
 		thread->birth = stamp;
+		/* What ran before us in the new thread (a sanitizer) may have allocated: its views took
+		 * the thread for an old one. */
+		for (int plane = 0; plane < CMR_N_PLANES; plane++)
+			thread->view[plane].config = 0;
+	}
 	cmr_guard_restore(before);
 }
 
@@ -258,8 +263,8 @@ static void protect_everywhere(void)
 	clock_nanosleep(CLOCK_MONOTONIC, 0, &millisecond, NULL);
 }
 
-/* A full barrier on every thread of the process (Q2 in the head of this file). */
-static void barrier_everywhere(void)
+/* Q2 in the head of this file. */
+void cmr_thread_barrier(void)
 {
 	int saved = errno;
 
@@ -273,6 +278,19 @@ static void barrier_everywhere(void)
 static bool is_out(const struct cmr_thread *t, uintptr_t word, uintptr_t bit)
 {
 	return (word & bit) == 0 || word / CMR_GUARD_COUNT != t->seen / CMR_GUARD_COUNT;
+}
+
+bool cmr_thread_barrier_is_fast(void)
+{
+	static _Atomic bool tried;
+	int saved = errno;
+
+	if (!atomic_load_explicit(&tried, memory_order_relaxed)) {
+		(void)membarrier_everywhere();
+		atomic_store_explicit(&tried, true, memory_order_relaxed);
+	}
+	errno = saved;
+	return !atomic_load_explicit(&no_membarrier, memory_order_relaxed);
 }
 
 /* First look: marks with MARK the threads to wait for. False: one of them is stuck. */
@@ -363,7 +381,7 @@ bool cmr_thread_quiesce(enum cmr_plane_id plane)
 	uint8_t mark;
 	bool quiet;
 
-	barrier_everywhere();
+	cmr_thread_barrier();
 	cmr_lock_take(&threads_lock);
 	mark = (uint8_t)(~quiescing & (quiescing + 1)); /* lowest bit that is free */
 	quiescing |= mark;

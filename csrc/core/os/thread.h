@@ -15,6 +15,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "os/seat.h"
 #include "os/status.h"
 
 /* Two independent views of the program, each with its own guard bit, block table and ledgers.
@@ -44,6 +45,7 @@ struct cmr_thread_view {
 	uint8_t period_log2; /* sampling period P = 1 << this, bytes; 0 = every block */
 	int64_t countdown;   /* bytes until the next sampled byte */
 	uint64_t random;     /* state of this thread's generator */
+	struct cmr_seat seat; /* for the plane's ledger lock */
 };
 
 struct cmr_thread {
@@ -128,6 +130,13 @@ void cmr_thread_each(void (*visit)(struct cmr_thread *, void *), void *data);
  * A thread that never comes out (cancelled or longjmp'ed inside a hook) costs the wait once; later
  * calls say false at once while it stays inside that event. At most 8 callers at a time; more get false. */
 bool cmr_thread_quiesce(enum cmr_plane_id plane);
+
+/* A full barrier on every thread of the process: at some moment of this call for those that run, at
+ * their next switch for the others. errno is preserved. [nomalloc] */
+void cmr_thread_barrier(void);
+
+/* Whether that takes microseconds (membarrier) or milliseconds. */
+bool cmr_thread_barrier_is_fast(void);
 
 /* Test door: quiesce without membarrier(2), as on kernels that lack it. */
 void cmr_thread_without_membarrier(bool without);

@@ -1,5 +1,6 @@
 #include "session/session.h"
 
+#include <sched.h>
 #include <stddef.h>
 
 #include "events/gate.h"
@@ -72,10 +73,45 @@ static enum cmr_status start_locked(struct cmr_region *region, struct cmr_error 
 	return CMR_OK;
 }
 
+/* Threads that are in the loader's locks for us, and whether some thread is about to fork. The C
+ * library does not give a forked child all of these locks free: a child that wants to measure would
+ * wait for a thread which it does not have. So neither begins while the other is at it; the wait is
+ * short and has an end, since this is a courtesy that must not hang anybody. */
+static _Atomic unsigned refreshing;
+static _Atomic unsigned forking;
+
+static void wait_for_none(_Atomic unsigned *busy)
+{
+	for (int turn = 0; turn < 1000 && atomic_load(busy) != 0; turn++)
+		sched_yield();
+}
+
+static enum cmr_status refresh(struct cmr_error *err)
+{
+	enum cmr_status status;
+
+	wait_for_none(&forking);
+	atomic_fetch_add(&refreshing, 1);
+	status = cmr_hooks_refresh(NULL, err);
+	atomic_fetch_sub(&refreshing, 1);
+	return status;
+}
+
+void cmr_session_before_fork(void)
+{
+	atomic_fetch_add(&forking, 1);
+	wait_for_none(&refreshing);
+}
+
+void cmr_session_fork_over(void)
+{
+	atomic_fetch_sub(&forking, 1);
+}
+
 enum cmr_status cmr_session_start(struct cmr_region *region, struct cmr_error *err)
 {
-	/* Takes the loader's locks, so before ours; counts what it cannot patch as a loss. */
-	enum cmr_status status = cmr_hooks_refresh(NULL, err);
+	/* Before our own locks; counts what it cannot patch as a loss. */
+	enum cmr_status status = refresh(err);
 	uintptr_t guard;
 
 	if (status != CMR_OK)
@@ -143,20 +179,21 @@ void cmr_session_totals(const struct cmr_region *region, struct cmr_totals *out)
 bool cmr_session_rows(struct cmr_region *region, bool peak, struct cmr_usage_row **out,
 		      uint32_t *n, size_t *bytes)
 {
-	struct cmr_lock *lock = &cmr_planes[region->plane].lock;
+	struct cmr_plane *plane = &cmr_planes[region->plane];
+	struct cmr_seat *held;
 	uintptr_t guard = enter();
 	uint32_t room;
 
-	cmr_lock_take(lock);
+	held = cmr_plane_enter(plane);
 	room = region->usages.n_touched + 1; /* what comes meanwhile is younger than this call */
-	cmr_lock_drop(lock);
+	cmr_plane_leave(plane, held);
 	*n = 0;
 	*bytes = room * sizeof **out;
 	*out = cmr_memory_map(*bytes);
 	if (*out != NULL) {
-		cmr_lock_take(lock);
+		held = cmr_plane_enter(plane);
 		*n = cmr_usages_rows(&region->usages, &region->ledger, peak, *out, room);
-		cmr_lock_drop(lock);
+		cmr_plane_leave(plane, held);
 	}
 	leave(guard);
 	return *out != NULL;
@@ -208,6 +245,8 @@ void cmr_session_status(struct cmr_session_status *out)
 void cmr_session_after_fork(void)
 {
 	session_lock = (struct cmr_lock)CMR_LOCK(CMR_RANK_SESSION);
+	atomic_store(&refreshing, 0);
+	atomic_store(&forking, 0);
 	atomic_store_explicit(&cmr_gate, 0, memory_order_relaxed);
 	cmr_thread_after_fork();
 	cmr_regions_after_fork();

@@ -1,0 +1,56 @@
+#include "os/biased.h"
+
+#include <sched.h>
+#include <stddef.h>
+#include <time.h>
+
+#include "os/thread.h"
+
+/* ThreadSanitizer does not know what membarrier orders. */
+#if defined(__SANITIZE_THREAD__)
+#define CAN_OWN false
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define CAN_OWN false
+#endif
+#endif
+#ifndef CAN_OWN
+#define CAN_OWN true
+#endif
+
+#define SPINS 1000 /* the owner is out within a microsecond, unless it was preempted */
+#define YIELDS 200
+
+static void wait_until_out(const struct cmr_seat *seat)
+{
+	const struct timespec nap = { .tv_sec = 0, .tv_nsec = 20000 };
+
+	for (unsigned turn = 0; atomic_load_explicit(&seat->inside, memory_order_acquire) != 0;
+	     turn++) {
+		if (turn < SPINS)
+			continue;
+		if (turn < SPINS + YIELDS)
+			sched_yield();
+		else
+			clock_nanosleep(CLOCK_MONOTONIC, 0, &nap, NULL);
+	}
+}
+
+void cmr_biased_take_slow(struct cmr_biased *lock, struct cmr_seat *seat)
+{
+	struct cmr_seat *owner;
+
+	cmr_lock_take(&lock->lock);
+	owner = atomic_load_explicit(&lock->owner, memory_order_relaxed);
+	if (owner == NULL || owner == seat)
+		return;
+	atomic_store_explicit(&lock->owner, NULL, memory_order_seq_cst);
+	cmr_thread_barrier();
+	wait_until_out(owner);
+}
+
+void cmr_biased_own(struct cmr_biased *lock, struct cmr_seat *seat)
+{
+	if (CAN_OWN && cmr_thread_barrier_is_fast())
+		atomic_store_explicit(&lock->owner, seat, memory_order_relaxed);
+}

@@ -1,0 +1,102 @@
+/* The lock that its owner takes with plain stores: exclusion while ownership comes and goes. */
+#include "cmr_test.h"
+
+#include <pthread.h>
+
+#include "os/biased.h"
+#include "os/thread.h"
+
+enum { THREADS = 4, ROUNDS = 200000 };
+
+static struct cmr_biased lock = CMR_BIASED(CMR_RANK_LEDGER);
+static uint64_t shared[2]; /* both change together, under the lock */
+static _Atomic uint64_t torn;
+
+static void add(struct cmr_seat *seat)
+{
+	struct cmr_seat *held = cmr_biased_take(&lock, seat);
+
+	if (shared[0] != shared[1])
+		atomic_fetch_add(&torn, 1);
+	shared[0]++;
+	atomic_signal_fence(memory_order_seq_cst);
+	shared[1]++;
+	cmr_biased_drop(&lock, held);
+}
+
+/* Takes ownership every so many rounds, as a region that starts does. */
+static void *worker(void *every)
+{
+	struct cmr_seat seat = { 0 };
+
+	for (uintptr_t i = 0; i < ROUNDS; i++) {
+		if (i % (uintptr_t)every == 0) {
+			cmr_biased_take_slow(&lock, &seat);
+			cmr_biased_own(&lock, &seat);
+			cmr_biased_drop(&lock, NULL);
+		}
+		add(&seat);
+	}
+	/* The seat is about to go: nobody may wait for it. */
+	cmr_biased_take_slow(&lock, NULL);
+	cmr_biased_drop(&lock, NULL);
+	return NULL;
+}
+
+CMR_TEST(the_owner_takes_it_without_the_plain_lock)
+{
+	struct cmr_seat seat = { 0 }, other = { 0 }, *held;
+
+	cmr_biased_take_slow(&lock, &seat);
+	cmr_biased_own(&lock, &seat);
+	cmr_biased_drop(&lock, NULL);
+	held = cmr_biased_take(&lock, &seat);
+	if (atomic_load(&lock.owner) != NULL) { /* not under ThreadSanitizer, nor without membarrier */
+		CHECK(held == &seat);
+		CHECK_EQ_U64(atomic_load(&seat.inside), 1);
+		CHECK_EQ_U64(atomic_load(&lock.lock.held), 0);
+	}
+	cmr_biased_drop(&lock, held);
+	CHECK_EQ_U64(atomic_load(&seat.inside), 0);
+
+	held = cmr_biased_take(&lock, &other);
+	CHECK(held == NULL);
+	CHECK(atomic_load(&lock.owner) == NULL);
+	CHECK_EQ_U64(atomic_load(&lock.lock.held), 1);
+	cmr_biased_drop(&lock, held);
+	CHECK_EQ_U64(atomic_load(&lock.lock.held), 0);
+	CHECK(cmr_biased_take(&lock, &seat) == NULL);
+	cmr_biased_drop(&lock, NULL);
+}
+
+CMR_TEST(an_owner_may_take_the_slow_way_and_stay_owner)
+{
+	struct cmr_seat seat = { 0 };
+	struct cmr_seat *owner;
+
+	cmr_biased_take_slow(&lock, &seat);
+	cmr_biased_own(&lock, &seat);
+	owner = atomic_load(&lock.owner);
+	cmr_biased_drop(&lock, NULL);
+	cmr_biased_take_slow(&lock, &seat);
+	CHECK(atomic_load(&lock.owner) == owner);
+	cmr_biased_drop(&lock, NULL);
+	cmr_biased_take_slow(&lock, NULL);
+	CHECK(atomic_load(&lock.owner) == NULL);
+	cmr_biased_drop(&lock, NULL);
+}
+
+CMR_TEST(threads_exclude_each_other_while_ownership_wanders)
+{
+	static const uintptr_t every[THREADS] = { 1000, 1700, 50, ROUNDS };
+	pthread_t threads[THREADS];
+	uint64_t before = shared[0];
+
+	for (unsigned t = 0; t < THREADS; t++)
+		CHECK(pthread_create(&threads[t], NULL, worker, (void *)every[t]) == 0);
+	for (unsigned t = 0; t < THREADS; t++)
+		pthread_join(threads[t], NULL);
+	CHECK_EQ_U64(shared[0] - before, (uint64_t)THREADS * ROUNDS);
+	CHECK_EQ_U64(shared[0], shared[1]);
+	CHECK_EQ_U64(atomic_load(&torn), 0);
+}
