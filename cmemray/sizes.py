@@ -34,7 +34,8 @@ def parse_size(value: int | str) -> int:
     if match is None:
         raise ValueError(f"{value!r} is not {VALID_SIZES}")
     number, unit = match.groups()
-    return math.ceil(Fraction(number) * 1024 ** _EXPONENT[unit[0].lower()])
+    factor: int = 1024 ** _EXPONENT[unit[0].lower()]
+    return math.ceil(Fraction(number) * factor)
 
 
 def format_size(size: float) -> str:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import inspect
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -136,11 +136,12 @@ def usage(name: str) -> str:
 
 
 class Planner:
-    """Finds out what is asked of each test; a marker object is checked once, however often used."""
+    """Finds out what is asked of each test; the same marks are checked once, however often used."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._checked: dict[int, tuple[pytest.Mark, Any]] = {}
+        # Marks are kept with their plans, so that their ids stay their own.
+        self._plans: dict[tuple[int, ...], tuple[dict[str, pytest.Mark], Plan | str | None]] = {}
         self._unmarked = self._make({})
 
     def plan(self, item: pytest.Item) -> Plan | None:
@@ -148,12 +149,17 @@ class Planner:
         marks = closest_marks(item)
         if not marks:
             return self._unmarked
-        try:
-            return self._make({name: self._check(mark) for name, mark in marks.items()})
-        except MarkerError as error:
+        # Tests of one parametrized function share their marks.
+        key = tuple([id(mark) for mark in marks.values()])
+        known = self._plans.get(key)
+        if known is None:
+            known = self._plans[key] = (marks, self._check(marks))
+        plan = known[1]
+        if isinstance(plan, str):
             path, line, _ = item.location
             place = path if line is None else f"{path}:{line + 1}"
-            raise MarkerError(f"{place}: {error}") from None
+            raise MarkerError(f"{place}: {plan}")
+        return plan
 
     def _make(self, asked: dict[str, Any]) -> Plan | None:
         settings = self._settings
@@ -168,14 +174,11 @@ class Planner:
         )
         return plan if plan.has_limit or settings.memray else None
 
-    def _check(self, mark: pytest.Mark) -> Any:
-        # The mark is kept with the result, so that its id stays its own.
-        known = self._checked.get(id(mark))
-        if known is None:
-            known = self._checked[id(mark)] = (mark, self._parse(mark))
-        if isinstance(known[1], MarkerError):
-            raise known[1]
-        return known[1]
+    def _check(self, marks: dict[str, pytest.Mark]) -> Plan | str | None:
+        try:
+            return self._make({name: self._parse(mark) for name, mark in marks.items()})
+        except MarkerError as error:
+            return str(error)
 
     def _parse(self, mark: pytest.Mark) -> Any:
         function = MARKERS[mark.name]
@@ -183,24 +186,26 @@ class Planner:
             bound = inspect.signature(function).bind(*mark.args, **mark.kwargs)
             return function(*bound.args, **bound.kwargs)(self._settings)
         except (TypeError, ValueError) as error:
-            return MarkerError(f"{_call(mark)}: {error}. Usage: {mark.name}{usage(mark.name)}")
+            text = f"{_call(mark)}: {error}. Usage: {mark.name}{usage(mark.name)}"
+            raise MarkerError(text) from None
 
 
 def closest_marks(item: pytest.Item) -> dict[str, pytest.Mark]:
     """The marker of each of our names that stands closest to the test."""
     found: dict[str, pytest.Mark] = {}
-    for mark in _marks(item):
-        if mark.name in MARKERS:
-            found.setdefault(mark.name, mark)
-    return found
-
-
-def _marks(item: pytest.Item) -> Iterator[pytest.Mark]:
     # pytest lists the marks of a parameter set after those of the function it belongs to.
     callspec = getattr(item, "callspec", None)
     if callspec is not None:
-        yield from callspec.marks
-    yield from item.iter_markers()
+        for mark in callspec.marks:
+            if mark.name in MARKERS:
+                found.setdefault(mark.name, mark)
+    node: Any = item
+    while node is not None:
+        for mark in node.own_markers:
+            if mark.name in MARKERS:
+                found.setdefault(mark.name, mark)
+        node = node.parent
+    return found
 
 
 def _call(mark: pytest.Mark) -> str:

@@ -35,12 +35,12 @@ class Outcome:
 
     data: Data
     problems: list[sections.Problem] = field(default_factory=list)
-    sections: list[tuple[str, str]] = field(default_factory=list)
+    texts: list[tuple[str, str]] = field(default_factory=list)
 
     def fail(self, problems: list[sections.Problem]) -> None:
         """Note the problems that the test is about to fail with."""
         self.problems = problems
-        self.sections = [(problem.title, problem.section) for problem in problems]
+        self.texts = [(problem.title, problem.section) for problem in problems]
         first = problems[0]
         self.data["problem"] = first.sentence
         if first.path is not None:
@@ -63,7 +63,8 @@ class Run:
     @property
     def numbers(self) -> verdict.Measured:
         """What was measured for the peak."""
-        return self._peak
+        measured: verdict.Measured = self._peak
+        return measured
 
     @property
     def in_child(self) -> bool:

@@ -117,10 +117,12 @@ def read_settings(config: pytest.Config) -> Settings:
 
     def number(option: str, key: str, default: int, least: int) -> int:
         given = config.getoption(option)
-        return given if given is not None else _parsed(config, key, _whole(least), default)
+        if given is None:
+            given = _parsed(config, key, _whole(least), default)
+        return int(given)
 
     def choice(key: str, choices: tuple[str, ...]) -> str:
-        return _parsed(config, key, _choice(choices), choices[0])
+        return str(_parsed(config, key, _choice(choices), choices[0]))
 
     attribution = choice("memray_attribution", ATTRIBUTIONS)
     return Settings(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from cmemray.explain import share
 from cmemray.sizes import format_size
@@ -70,9 +70,9 @@ def note_lines(notes: dict[str, Note], most: int | None = 20) -> list[str]:
     return lines
 
 
-def marker_error_lines(errors: Sequence[tuple[str, str]]) -> list[str]:
+def marker_error_lines(errors: Mapping[str, str]) -> list[str]:
     """Tests whose markers are not valid, for --collect-only."""
-    return [f"ERROR {nodeid} - {text}" for nodeid, text in errors]
+    return [f"ERROR {nodeid} - {text}" for nodeid, text in errors.items()]
 
 
 def change(was: int, now: int) -> str:

@@ -137,8 +137,9 @@ def _figures(numbers: verdict.Measured) -> str:
         f"{explain.plural(numbers.count, 'allocation')} of {format_size(numbers.total)} in all. "
         "Counted is the test itself, not its fixtures."
     ]
-    if numbers.old_threads:
-        text.append(f"Part of it is of {verdict.old_threads(numbers)}.")
+    older = verdict.old_threads(numbers)
+    if older:
+        text.append(f"Part of it is of {older}.")
     if numbers.resized_old_bytes * 100 >= numbers.peak:
         text.append(
             f"{format_size(numbers.resized_old_bytes)} are blocks older than the test that it "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
@@ -29,19 +29,23 @@ _UNMEASURED = "not measured: its plugin ran it past pytest's own hooks"
 class Session:
     """State of a run, in the process that runs tests and in the one that reports them."""
 
-    def __init__(self, config: pytest.Config, settings: Settings) -> None:
+    def __init__(
+        self, config: pytest.Config, settings: Settings, reports: Callable[[Session], object]
+    ) -> None:
         self.settings = settings
-        self.is_worker = hasattr(config, "workerinput")
         self.results = Results(settings.most_allocations)
-        self.marker_errors: list[tuple[str, str]] = []
+        #: What is wrong with the markers of a test, by its id.
+        self.marker_errors: dict[str, str] = {}
         self._config = config
+        self._is_worker = hasattr(config, "workerinput")
+        self._reports: Callable[[Session], object] | None = reports
         self._planner = Planner(settings)
+        self._expected: set[str] = set()
         self._baseline = Baseline(config, settings.basis)
         # Where the memory was is only looked up for tests that the report may show.
         self._shown = Largest(settings.most_allocations)
         self._junit = junit.wanted(config)
         self._paths: dict[str, Paths] = {}
-        self._current: tuple[str, Plan | None] | None = None
         self._sanitized: str | None = None
 
     # -- before the test
@@ -56,26 +60,28 @@ class Session:
             return plan
         if plan.has_limit:
             raise MarkerError(
-                f"{item.nodeid}: memory limits are not checked in a process with {sanitizer}, "
-                "whose allocator they would measure; memray_sanitizer = track checks them anyway"
+                f"memory limits are not checked in a process with {sanitizer}, whose allocator "
+                "they would measure; the ini key memray_sanitizer = track checks them anyway"
             )
         self.results.add_note(f"nothing was measured: the process runs with {sanitizer}")
         return None
 
-    def begin(self, item: pytest.Item) -> None:
-        """Called before anything of a test runs."""
-        try:
-            self._current = (item.nodeid, self.plan(item))
-        except MarkerError:
-            self._current = None
-
-    def check_all(self, items: list[pytest.Item]) -> None:
-        """Find the tests whose markers are not valid, without running any."""
+    def look_at(self, items: list[pytest.Item]) -> None:
+        """Find out what is asked of all tests that may run."""
         for item in items:
             try:
-                self.plan(item)
+                if self.plan(item) is not None:
+                    self._expected.add(item.nodeid)
             except MarkerError as error:
-                self.marker_errors.append((item.nodeid, str(error)))
+                self.marker_errors[item.nodeid] = str(error)
+        if self._expected or self.marker_errors:
+            self.register_reports()
+
+    def register_reports(self) -> None:
+        """Have the hooks called that bring measurements onto reports and collect them, once."""
+        if self._reports is not None:
+            self._config.pluginmanager.register(self._reports(self), "cmemray-reports")
+            self._reports = None
 
     # -- the test
 
@@ -83,6 +89,8 @@ class Session:
         """Begin to measure."""
         from pytest_cmemray.measure import Run
 
+        # The marker may have come from a fixture.
+        self.register_reports()
         run = Run(item.nodeid, plan, self.settings)
         run.start(root)
         return run
@@ -128,10 +136,10 @@ class Session:
             return
         for problem in problems:
             text = f"{problem.sentence}\n{problem.section}"
-            outcome.sections.append((problem.title, text))
+            outcome.texts.append((problem.title, text))
         if not problems and plan.limit is not None:
             text = sections.unjudged(plan.limit, run.numbers, paths)
-            outcome.sections.append((sections.MAX_MEMORY, text))
+            outcome.texts.append((sections.MAX_MEMORY, text))
 
     # -- its report
 
@@ -141,7 +149,7 @@ class Session:
         if outcome is None:
             return
         del item.stash[_OUTCOME]
-        report.sections.extend(outcome.sections)
+        report.sections.extend(outcome.texts)
         for note in outcome.data.get("notes", ()):
             if report.failed:
                 report.sections.append(("memray-notes", note))
@@ -149,14 +157,13 @@ class Session:
         if self._junit:
             properties = junit.add_properties(item, outcome.data)
             report.user_properties.extend(properties)
-        self._current = None
 
     def log(self, report: pytest.TestReport) -> None:
         """Take in a report: of a test that ran here, or on the controller of a worker's."""
         data = transport.read(report)
         if data is None:
             data = self._unmeasured(report)
-        if data is None or self.is_worker:
+        if data is None or self._is_worker:
             return
         if report.outcome in ("passed", "failed", "skipped"):
             self.results.add(report.nodeid, report.outcome, data)
@@ -167,10 +174,10 @@ class Session:
 
     def _unmeasured(self, report: pytest.TestReport) -> transport.Data | None:
         """Data of a test that ran past our hook, so that it does not pass in silence."""
-        if self._current is None or report.when != "call" or hasattr(report, "context"):
+        # Reports of subtests have a context; their test has a report of its own.
+        if report.when != "call" or report.nodeid not in self._expected:
             return None
-        nodeid, plan = self._current
-        if plan is None or report.nodeid != nodeid:
+        if hasattr(report, "context"):
             return None
         data: transport.Data = {"notes": [_UNMEASURED]}
         report.sections.append(("memray-notes", _UNMEASURED))
@@ -181,7 +188,7 @@ class Session:
 
     def save(self) -> None:
         """Remember the peaks of this run."""
-        if not self.is_worker:
+        if not self._is_worker:
             self._baseline.save()
 
     def has_output(self) -> bool:
@@ -263,7 +270,7 @@ def measured(item: pytest.Item, root: FrameType) -> Generator[None, Any, Any]:
     Fails inside the call phase, as the test itself would.
     """
     __tracebackhide__ = True
-    session = session_of(item.config)
+    session = item.config.stash[SESSION]
     plan = session.plan(item)
     if plan is None:
         return (yield)
@@ -281,17 +288,25 @@ def measured(item: pytest.Item, root: FrameType) -> Generator[None, Any, Any]:
     return result
 
 
-def session_of(config: pytest.Config) -> Session:
-    """The session of a configured run."""
-    return config.stash[SESSION]
-
-
-def tidy(report: pytest.TestReport, excinfo: Any, path: str, line: int) -> None:
+def tidy(item: pytest.Item, excinfo: pytest.ExceptionInfo[Any], report: Any) -> None:
     """Show an exception of ours as its message alone, at a place in the user's code."""
+    error = excinfo.value
+    path, line, _ = item.location
+    line = (line or 0) + 1
+    if isinstance(error, MarkerError):
+        # A mistake in a marker is not what an xfail marker expects.
+        report.outcome = "failed"
+        report.__dict__.pop("wasxfail", None)
+        transport.attach(report, {"error": str(error)})
+    elif report.failed and type(error).__module__ == "pytest_cmemray.measure":
+        first = error.problems[0]
+        path, line = (first.path, first.line) if first.path else (path, line)
+    else:
+        return
     # pytest has no public name for these; without a crash record neither the short summary nor
     # a JUnit file would have the message.
     from _pytest._code.code import ExceptionChainRepr, ReprFileLocation
 
     text = excinfo.getrepr(style="value").reprtraceback
-    crash = ReprFileLocation(path, line, str(excinfo.value))
+    crash = ReprFileLocation(path, line, str(error))
     report.longrepr = ExceptionChainRepr([(text, crash, None)])

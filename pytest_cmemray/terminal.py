@@ -23,10 +23,10 @@ def write(reporter: Any, config: pytest.Config, session: Session) -> None:
         most = None if settings.verbosity >= 2 else 20
         for line in report.note_lines(results.notes, most):
             reporter.write_line(line)
-    if session.marker_errors:
+    if session.marker_errors and config.getoption("collectonly", False):
         reporter.write_sep("=", "MEMRAY MARKER ERRORS")
         for line in report.marker_error_lines(session.marker_errors):
             reporter.write_line(line)
     if github.wanted():
-        for line in github.annotations(results.problems, str(config.rootpath)):
+        for line in github.workflow_commands(results.problems, str(config.rootpath)):
             reporter.write_line(line)

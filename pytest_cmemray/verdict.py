@@ -151,9 +151,16 @@ def notes(plan: Plan, numbers: Measured) -> list[str]:
 
 
 def old_threads(numbers: Measured) -> str:
-    """'thread worker-1 (30.0MiB), older than the test'."""
-    named = [f"{thread.name} ({format_size(thread.size)})" for thread in numbers.old_threads]
-    return f"thread{'s' if len(named) > 1 else ''} {', '.join(named)}, older than the test"
+    """'thread worker-1 (30.0MiB), older than the test': those that matter to the peak, or ''."""
+    matter = [one for one in numbers.old_threads if one.size * 100 >= numbers.peak]
+    if not matter:
+        return ""
+    matter.sort(key=lambda thread: thread.size, reverse=True)
+    named = ", ".join(
+        f"{one.name.removeprefix('thread ')} ({format_size(one.size)})" for one in matter[:3]
+    )
+    more = f" and {len(matter) - 3} more" if len(matter) > 3 else ""
+    return f"thread{'s' if len(matter) > 1 else ''} {named}{more}, older than the test"
 
 
 _APART = {

@@ -13,7 +13,7 @@ def wanted() -> bool:
     return os.environ.get("GITHUB_ACTIONS") == "true"
 
 
-def annotations(problems: Iterable[Entry], root: str) -> list[str]:
+def workflow_commands(problems: Iterable[Entry], root: str) -> list[str]:
     """One workflow command for each failed test; files relative to `root`, the workspace."""
     lines = []
     for entry in problems:

@@ -125,7 +125,7 @@ def test_a_usual_passing_test_sends_less_than_half_a_kilobyte() -> None:
 def test_annotations_of_github() -> None:
     entry = Entry("t.py::test_x", "failed", data(1, problem="96% a\nb", path="/r/a,b.py", line=3))
     bare = Entry("t.py::test_y", "failed", data(1, problem="p"))
-    assert github.annotations([entry, bare], "/r") == [
+    assert github.workflow_commands([entry, bare], "/r") == [
         "::error file=a%2Cb.py,line=3,title=Memory limit::t.py::test_x: 96%25 a%0Ab",
         "::error title=Memory limit::t.py::test_y: p",
     ]

@@ -311,16 +311,20 @@ def _allocate():
 def test_starts_a_thread_that_stays():
     threading.Thread(target=_allocate, name="prefetch", daemon=True).start()
 
+def wait_for_a_block():
+    # The first may have been made before.
+    for _ in range(2):
+        _busy.clear()
+        assert _busy.wait(20)
+
 @pytest.mark.limit_memory("5 MB")
 def test_innocent():
-    _busy.clear()
-    assert _busy.wait(20)
+    wait_for_a_block()
     bytearray(1_000_000)
 
 @pytest.mark.limit_memory("5 MB")
 def test_guilty():
-    _busy.clear()
-    assert _busy.wait(20)
+    wait_for_a_block()
     kept = bytearray(10_000_000)
 
 def test_end():
