@@ -12,8 +12,10 @@
 /* Live bytes per period: so many samples or more make up the peak. */
 #define SAMPLES_LOG2 11
 
-/* Stacks that are let stand when nobody needs them any more: 16 bytes and a few per node. */
-#define MANY_NODES (1u << 18)
+/* Stacks that are let stand when nobody needs them any more. Few enough that the sets stay in the
+ * cache of a processor core, since a test meets little more than its own; enough that to copy names
+ * and line tables again does not matter. */
+#define MANY_NODES (1u << 14)
 
 struct cmr_plane cmr_planes[CMR_N_PLANES];
 
