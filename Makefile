@@ -54,7 +54,9 @@ test: lint core-builds coverage-clean check coverage-bar test-oldest  ## lint, t
 
 # From a folder of its own: nothing of the source tree may stand in for the installed wheel.
 RUN_TESTS = cd build/run && CMEMRAY_TEST_INSTALLED=1 $(BIN)/python -P -m pytest -c $(CURDIR)/pyproject.toml --rootdir=$(CURDIR)
-check: env-test install
+test: export CMEMRAY_CORE_BUILDS = $(CORE_BUILDS)
+check: env-test install build/gcc/build.ninja  ## all tests against the installed wheel; PYTEST_ARGS="-k ..." narrows it
+	@ninja --quiet -C build/gcc
 	@mkdir -p build/run
 	$(RUN_TESTS) -n 2 --dist loadgroup $(PYTEST_ARGS) $(CURDIR)/tests
 
