@@ -3,9 +3,9 @@
 
 #include <pthread.h>
 #include <signal.h>
-#include <sys/wait.h>
 #include <time.h>
 
+#include "child.h"
 #include "os/lock.h"
 
 #define ROUNDS 20000
@@ -65,20 +65,20 @@ CMR_TEST(waiting_outlasts_a_long_hold)
 
 #ifdef CMR_DEBUG_LOCKS
 
+static void (*refused_body)(void);
+
+static void run_refused(void)
+{
+	signal(SIGABRT, SIG_DFL);
+	close(STDERR_FILENO);
+	refused_body();
+}
+
 /* Whether BODY, in a process of its own, is stopped by the check of lock order. */
 static bool is_refused(void (*body)(void))
 {
-	int status = 0;
-	pid_t child = fork();
-
-	if (child == 0) {
-		signal(SIGABRT, SIG_DFL);
-		close(STDERR_FILENO);
-		body();
-		_exit(0);
-	}
-	REQUIRE(child > 0 && waitpid(child, &status, 0) == child);
-	return !WIFEXITED(status) || WEXITSTATUS(status) != 0;
+	refused_body = body;
+	return !passes_in_child(run_refused);
 }
 
 static struct cmr_lock low = CMR_LOCK(CMR_RANK_RANGES);

@@ -1,6 +1,12 @@
 /* Waiting until no hook is in flight. */
 #include "cmr_test.h"
 
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+
+#include "child.h"
 #include "threads_rig.h"
 
 CMR_TEST(alone_it_is_quiet)
@@ -71,6 +77,66 @@ CMR_TEST(it_works_without_membarrier)
 	wait_for_a_long_event();
 	CHECK(cmr_thread_quiesce(CMR_PLANE_SYSTEM));
 	cmr_thread_without_membarrier(false);
+}
+
+/* What a sandbox does: the system call is not there. */
+static void deny_membarrier(void)
+{
+	struct sock_filter filter[] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_membarrier, 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | ENOSYS),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+	};
+	const struct sock_fprog program = { sizeof filter / sizeof *filter, filter };
+
+	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 ||
+	    prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) != 0) {
+		cmr_test_print("this kernel filters no system calls\n");
+		return;
+	}
+	must_init();
+	errno = 66;
+	CHECK(cmr_thread_quiesce(CMR_PLANE_OUTER));
+	CHECK(!cmr_thread_barrier_is_fast());
+	CHECK_EQ_I64(errno, 66);
+	if (!UNDER_TSAN)
+		wait_for_a_long_event();
+}
+
+CMR_TEST(it_finds_out_that_there_is_no_membarrier)
+{
+	CHECK(passes_in_child(deny_membarrier));
+	CHECK(cmr_thread_barrier_is_fast());
+}
+
+static void *leave_and_enter(void *argument)
+{
+	struct worker *w = argument;
+
+	cmr_thread_self();
+	cmr_gate_enter(OUTER);
+	sem_post(&w->inside);
+	sleep_us(20000);
+	cmr_gate_leave(OUTER);
+	cmr_gate_enter(OUTER);
+	sem_wait(&w->leave);
+	cmr_gate_leave(OUTER);
+	return NULL;
+}
+
+/* A busy thread is hardly ever seen outside; a later event will do. */
+CMR_TEST(a_later_event_is_not_waited_for)
+{
+	struct worker w;
+
+	must_init();
+	sem_init(&w.inside, 0, 0);
+	sem_init(&w.leave, 0, 0);
+	REQUIRE(pthread_create(&w.thread, NULL, leave_and_enter, &w) == 0);
+	sem_wait(&w.inside);
+	CHECK(cmr_thread_quiesce(CMR_PLANE_OUTER));
+	end(&w);
 }
 
 CMR_TEST(a_thread_that_never_leaves_costs_the_wait_once)

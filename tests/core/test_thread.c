@@ -2,8 +2,8 @@
 #include "cmr_test.h"
 
 #include <sys/syscall.h>
-#include <sys/wait.h>
 
+#include "child.h"
 #include "os/losses.h"
 #include "os/memory.h"
 #include "threads_rig.h"
@@ -33,6 +33,27 @@ CMR_TEST(without_the_key_no_thread_gets_a_struct)
 	CHECK_EQ_I64(errno, 33);
 	CHECK_EQ_U64(thread_losses() - lost, 1);
 	CHECK_EQ_U64(n_threads(), 0);
+}
+
+static void take_all_keys(void)
+{
+	struct cmr_error err = { .status = CMR_OK };
+	pthread_key_t key;
+
+	while (pthread_key_create(&key, NULL) == 0)
+		continue;
+	CHECK_EQ_U64(cmr_thread_init(&err), CMR_SYSTEM);
+	CHECK_EQ_U64(err.status, CMR_SYSTEM);
+	CHECK_EQ_I64(err.sys_errno, EAGAIN);
+	CHECK(cmr_thread_self() == NULL);
+	REQUIRE(pthread_key_delete(key) == 0); /* the newest */
+	CHECK_EQ_U64(cmr_thread_init(&err), CMR_OK);
+}
+
+/* Runs before the key was made. */
+CMR_TEST(a_refused_key_is_a_status)
+{
+	CHECK(passes_in_child(take_all_keys));
 }
 
 /* Runs before any struct was made: the pool has nothing in store. */
@@ -293,25 +314,13 @@ static void in_child(void)
 	CHECK(cmr_thread_quiesce(CMR_PLANE_OUTER));
 	if (!UNDER_TSAN)
 		run(look_at_self, NULL);
-	_exit(atomic_load(&cmr_test_failures) == 0 ? 0 : 1);
 }
 
 static void in_strange_child(void)
 {
 	cmr_tls.self = NULL; /* as when a thread forks that has no struct */
 	cmr_thread_after_fork();
-	_exit(n_threads() == 0 ? 0 : 1);
-}
-
-static void fork_and_check(void (*child)(void))
-{
-	int status = -1;
-	pid_t pid = fork();
-
-	if (pid == 0)
-		child();
-	REQUIRE(pid > 0 && waitpid(pid, &status, 0) == pid);
-	CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+	CHECK_EQ_U64(n_threads(), 0);
 }
 
 CMR_TEST(only_the_forking_thread_survives)
@@ -322,8 +331,8 @@ CMR_TEST(only_the_forking_thread_survives)
 	begin(&idle, 0);
 	begin(&busy, OUTER);
 	CHECK_EQ_U64(n_threads(), 3);
-	fork_and_check(in_child);
-	fork_and_check(in_strange_child);
+	CHECK(passes_in_child(in_child));
+	CHECK(passes_in_child(in_strange_child));
 	CHECK_EQ_U64(n_threads(), 3);
 	end(&idle);
 	end(&busy);
@@ -343,6 +352,13 @@ static void *come_and_go(void *nothing)
 	return nothing;
 }
 
+static void alone_in_child(void)
+{
+	cmr_thread_after_fork();
+	CHECK_EQ_U64(n_threads(), 1);
+	CHECK(cmr_thread_quiesce(CMR_PLANE_OUTER));
+}
+
 /* The lock may be held by a thread that the child does not have. */
 CMR_TEST(a_fork_may_come_at_any_moment)
 {
@@ -352,18 +368,8 @@ CMR_TEST(a_fork_may_come_at_any_moment)
 	atomic_store(&stop, false);
 	for (int i = 0; i < 2; i++)
 		REQUIRE(pthread_create(&threads[i], NULL, come_and_go, NULL) == 0);
-	for (int round = 0; round < 50; round++) {
-		int status = -1;
-		pid_t pid = fork();
-
-		if (pid == 0) {
-			alarm(20);
-			cmr_thread_after_fork();
-			_exit(n_threads() == 1 && cmr_thread_quiesce(CMR_PLANE_OUTER) ? 0 : 1);
-		}
-		REQUIRE(pid > 0 && waitpid(pid, &status, 0) == pid);
-		CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 0);
-	}
+	for (int round = 0; round < 50; round++)
+		CHECK(passes_in_child(alone_in_child));
 	atomic_store(&stop, true);
 	for (int i = 0; i < 2; i++)
 		pthread_join(threads[i], NULL);

@@ -128,7 +128,8 @@ void cmr_thread_each(void (*visit)(struct cmr_thread *, void *), void *data);
  * have set their guard. How: see the head of thread.c.
  *
  * A thread that never comes out (cancelled or longjmp'ed inside a hook) costs the wait once; later
- * calls say false at once while it stays inside that event. At most 8 callers at a time; more get false. */
+ * calls say false at once while it stays inside that event. At most 8 callers at a time; more get
+ * false. */
 bool cmr_thread_quiesce(enum cmr_plane_id plane);
 
 /* A full barrier on every thread of the process: at some moment of this call for those that run, at
