@@ -110,7 +110,10 @@ def limit_leaked_objects(
         cmemray.track_objects()
     except RuntimeError as error:
         running = ".".join(map(str, sys.version_info[:3]))
-        raise ValueError(f"{error}; this is {running}. limit_leaks works here") from None
+        raise MarkerError(
+            f"limit_leaked_objects: {error}; this is {running}. "
+            "Use limit_leaks here, or skip the test"
+        ) from None
     return lambda settings: LimitObjects(filter_fn)
 
 
