@@ -27,9 +27,10 @@ static void prepare(void)
 	uintptr_t before = cmr_guard_raise(CMR_GUARD_ALL);
 
 	(void)cmr_guard_raise((before & CMR_GUARD_ALL) << BEFORE_SHIFT);
+	cmr_session_before_fork();
 }
 
-static void parent(void)
+static void lower(void)
 {
 	uintptr_t word = atomic_load_explicit(&cmr_tls.guard, memory_order_relaxed);
 	uintptr_t before = word >> BEFORE_SHIFT & CMR_GUARD_ALL;
@@ -37,10 +38,16 @@ static void parent(void)
 	cmr_guard_restore((word & ~(CMR_GUARD_ALL | CMR_GUARD_ALL << BEFORE_SHIFT)) | before);
 }
 
+static void parent(void)
+{
+	cmr_session_fork_over();
+	lower();
+}
+
 static void child(void)
 {
 	cmr_session_after_fork();
-	parent();
+	lower();
 }
 
 enum cmr_status cmr_fork_init(struct cmr_error *err)

@@ -57,7 +57,9 @@ void cmr_session_shutdown(void);
 /* Installs the fork handler (session/fork.c); called by the first start. */
 enum cmr_status cmr_fork_init(struct cmr_error *err) CMR_CHECKED;
 
-/* What the fork handler does in the child (session/session.c). */
+/* What the fork handlers do (session/session.c): before, in the parent afterwards, in the child. */
+void cmr_session_before_fork(void);
+void cmr_session_fork_over(void);
 void cmr_session_after_fork(void);
 
 /* Own memory and sizes, for diagnostics. */
