@@ -170,6 +170,9 @@ static const char *const rig_variants[] = { FIXTURE("calls_now"), FIXTURE("calls
 					    FIXTURE("calls_noplt"), FIXTURE("calls_pointers"),
 					    NULL };
 
+/* What this thread's guard word says: planes, and the mark of dlopen. */
+#define GUARD() (cmr_tls.guard & (CMR_GUARD_ALL | CMR_GUARD_RESCAN))
+
 /* errno as the program left it: EXDEV is set by no function that is tested here. */
 #define MARK_ERRNO() (errno = EXDEV)
 #define ERRNO_KEPT() CHECK_EQ_I64(errno, EXDEV)

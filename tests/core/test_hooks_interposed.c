@@ -163,7 +163,7 @@ CMR_TEST(an_exception_may_pass_through_a_wrapper)
 	atomic_store(&instead_of_valloc, throw_one);
 	CHECK_EQ_I64(catch_from(call_valloc, &rig), 1);
 	atomic_store(&instead_of_valloc, NULL);
-	CHECK_EQ_U64(cmr_tls.guard, 0);
+	CHECK_EQ_U64(GUARD(), 0);
 	cmr_region_totals(rig.region, &rig.last);
 	rig.c->free(rig.c->malloc(50));
 	CHANGED((&rig), 0, 0, 50, 1);
@@ -181,7 +181,7 @@ static void exit_thread(void)
 static void note_guard(void *data)
 {
 	(void)data;
-	guard_at_exit = cmr_tls.guard;
+	guard_at_exit = GUARD();
 }
 
 static void *leave_inside_valloc(void *data)

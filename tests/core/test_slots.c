@@ -97,7 +97,7 @@ CMR_TEST(a_refresh_leaves_guard_and_errno_as_they_were)
 	MARK_ERRNO();
 	cmr_gate_enter(CMR_GUARD(CMR_PLANE_SYSTEM));
 	refresh();
-	CHECK_EQ_U64(cmr_tls.guard, CMR_GUARD(CMR_PLANE_SYSTEM));
+	CHECK_EQ_U64(GUARD(), CMR_GUARD(CMR_PLANE_SYSTEM));
 	cmr_gate_leave(CMR_GUARD(CMR_PLANE_SYSTEM));
 	ERRNO_KEPT();
 	CHECK(dlerror() == NULL);
@@ -202,7 +202,7 @@ CMR_TEST(an_object_that_is_being_loaded_is_left_for_the_next_time)
 	protect_relro(&malloc_slot, PROT_READ | PROT_WRITE);
 	cmr_tls.guard |= CMR_GUARD_RESCAN;
 	cmr_hooks_catch_up_if_marked();
-	CHECK_EQ_U64(cmr_tls.guard & CMR_GUARD_RESCAN, 0);
+	CHECK_EQ_U64(GUARD(), 0);
 	CHECK(value_at(malloc_slot.slot) != wrapper);
 	CHECK(cmr_page_is_writable(malloc_slot.slot));
 	protect_relro(&malloc_slot, PROT_READ); /* as its loader does in the end */
@@ -234,10 +234,10 @@ CMR_TEST(while_the_gate_is_closed_the_mark_of_dlopen_waits)
 	refresh();
 	cmr_tls.guard |= CMR_GUARD_RESCAN;
 	cmr_hooks_catch_up_if_marked();
-	CHECK_EQ_U64(cmr_tls.guard, CMR_GUARD_RESCAN);
+	CHECK_EQ_U64(GUARD(), CMR_GUARD_RESCAN);
 	CHECK_EQ_U64(cmr_gate_planes(), 0);
 	refresh();
-	CHECK_EQ_U64(cmr_tls.guard, 0);
+	CHECK_EQ_U64(GUARD(), 0);
 }
 
 /* --- damaged and odd objects, as program headers made by hand ----------------------------------- */

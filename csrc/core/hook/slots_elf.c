@@ -20,6 +20,7 @@
 #include <string.h>
 #include <sys/auxv.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include "hook/elf_object.h"
 #include "hook/hooks.h"
@@ -136,6 +137,13 @@ static bool leads_to_original(const struct cmr_elf *elf, const struct cmr_hook *
 	       !cmr_scope_is_ambiguous(elf, hook->name, hook->original);
 }
 
+/* Whether VALUE is what the file has in a slot: nothing, or a place in its own PLT as if it were loaded
+ * at 0. */
+static bool is_unrelocated(const struct cmr_elf *elf, uintptr_t value)
+{
+	return value == 0 || (elf->base != 0 && cmr_elf_contains(elf, elf->base + value, 0));
+}
+
 static void patch_slot(struct patch *patch, const ElfW(Rela) *rela, enum cmr_hook_index index)
 {
 	const struct cmr_elf *elf = patch->elf;
@@ -148,8 +156,8 @@ static void patch_slot(struct patch *patch, const ElfW(Rela) *rela, enum cmr_hoo
 		return;
 	value = atomic_load_explicit((_Atomic uintptr_t *)slot, memory_order_relaxed);
 	if (value != hook->wrapper) {
-		if (value < elf->base && !patch->relocated)
-			patch->unsettled = true; /* as in the file: not relocated yet */
+		if (is_unrelocated(elf, value))
+			patch->unsettled = !patch->relocated;
 		if (!leads_to_original(elf, hook, &elf->symbols[ELF64_R_SYM(rela->r_info)], kind,
 				       value) ||
 		    !open_slot(patch, slot))
@@ -254,13 +262,27 @@ static bool is_same(const struct known *known, const struct cmr_elf *elf)
 							memory_order_relaxed) == known->wrapper;
 }
 
+/* ThreadSanitizer calls libc, and libc its allocator, in a thread that it has not set up yet. Code that
+ * is itself built with it cannot run there, so that such a build of the hooks leaves libc alone. */
+#if defined(__SANITIZE_THREAD__)
+#define LIBC_IS_EXEMPT 1
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define LIBC_IS_EXEMPT 1
+#endif
+#endif
+#ifndef LIBC_IS_EXEMPT
+#define LIBC_IS_EXEMPT 0
+#endif
+
 /* ld.so calls its own functions and must not meet ours half-way through a relocation; the vdso is
  * the kernel's; this object is how the originals are reached. */
 static bool is_exempt(const struct cmr_elf *elf)
 {
 	return (elf->base == state.loader && state.loader != 0) ||
 	       (elf->base == state.vdso && state.vdso != 0) ||
-	       cmr_elf_contains(elf, (uintptr_t)&state, 0);
+	       cmr_elf_contains(elf, (uintptr_t)&state, 0) ||
+	       (LIBC_IS_EXEMPT && cmr_elf_contains(elf, (uintptr_t)sysconf, 0));
 }
 
 static void look_at(struct walk *walk, const struct dl_phdr_info *info)
