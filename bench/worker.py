@@ -23,7 +23,8 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+# Last, so that the installed package is measured and not the source tree.
+sys.path.append(str(Path(__file__).resolve().parents[1]))
 
 from bench.programs import PROGRAMS
 
@@ -44,7 +45,7 @@ def _ours(**options: object) -> Measurement:
             # The sampling period follows the limit: as dear as a limit is that a test could have.
             with cmemray.measure() as before:
                 program()
-            limits["limit"] = max(2 * before.peak, 1)
+            limits["limit"] = max(2 * before.peak, 64 * 1024)
         return cmemray.measure(**limits)  # type: ignore[arg-type]
 
     return measure
