@@ -2,7 +2,9 @@
 #include "cmr_test.h"
 
 #include <pthread.h>
+#include <sys/mman.h>
 
+#include "child.h"
 #include "os/losses.h"
 #include "os/memory.h"
 #include "os/random.h"
@@ -148,6 +150,28 @@ CMR_TEST(reset_forgets_and_gives_back)
 	cmr_intern_reset(s);
 	cmr_intern_reset(s);
 	CHECK_EQ_U64(cmr_intern_add(s, key_number(1)), 1);
+}
+
+CMR_TEST(a_reset_set_is_as_a_new_one)
+{
+	struct cmr_intern *s = fresh(1000000);
+	unsigned char resident = 0;
+	size_t filled;
+
+	for (uint32_t i = 0; i < 100000; i++)
+		CHECK_EQ_U64(cmr_intern_add(s, key_number(i)), i + 1);
+	filled = cmr_memory_mapped();
+	cmr_intern_reset(s);
+	REQUIRE(mincore(s->chunks[0], 1, &resident) == 0);
+	CHECK_EQ_U64(resident & 1, 0);
+	/* Forgotten numbers lead to keys of zeros. */
+	CHECK_EQ_U64(cmr_intern_add(s, key_number(0)), 1);
+	cmr_intern_reset(s);
+	for (uint32_t i = 0; i < 100000; i++)
+		CHECK_EQ_U64(cmr_intern_add(s, key_number(99999 - i)), i + 1);
+	CHECK_EQ_U64(cmr_memory_mapped(), filled);
+	cmr_intern_reset(s);
+	CHECK_EQ_U64(cmr_intern_add(s, key_number(0)), 1);
 }
 
 CMR_TEST(finishing_gives_everything_back)
@@ -319,6 +343,37 @@ CMR_TEST(resetting_nodes_voids_codes_and_caches)
 	cmr_nodes_reset();
 	CHECK_EQ_U64(forgotten, 1);
 	CHECK_EQ_U64(cmr_nodes_count(), 0);
-	cmr_nodes_after_fork();
 	CHECK_EQ_U64(cmr_nodes_child(0, 9, 9), 1);
+}
+
+static atomic_bool stop;
+
+static void *make_many(void *nothing)
+{
+	for (uint32_t i = 0; !atomic_load(&stop); i = (i + 1) % 1000000)
+		cmr_nodes_child(0, 5, (int32_t)i);
+	return nothing;
+}
+
+static void make_one(void)
+{
+	cmr_node_id node;
+
+	cmr_nodes_after_fork();
+	node = cmr_nodes_child(0, 6, 1);
+	check_node(node, 0, 6, 1);
+	CHECK_EQ_U64(cmr_nodes_child(0, 6, 1), node);
+}
+
+/* The lock may be held by a thread that the child does not have. */
+CMR_TEST(nodes_go_on_in_the_child_of_a_fork)
+{
+	pthread_t thread;
+
+	make_nodes();
+	REQUIRE(pthread_create(&thread, NULL, make_many, NULL) == 0);
+	for (int round = 0; round < 30; round++)
+		CHECK(passes_in_child(make_one));
+	atomic_store(&stop, true);
+	pthread_join(thread, NULL);
 }

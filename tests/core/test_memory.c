@@ -219,11 +219,11 @@ CMR_TEST(pages_in_use_are_told)
 	size_t bytes = USED_PAGES * page_size();
 	bool expected[USED_PAGES] = { false };
 
+	if (access("/proc/self/pagemap", R_OK) != 0)
+		CMR_TEST_SKIP("the kernel does not tell which pages are in use");
 	used_memory = cmr_memory_map(bytes);
 	cmr_memory_small_pages(used_memory, bytes);
 	visit_used();
-	if (n_stretches == 1 && used[7] == 1)
-		CMR_TEST_SKIP("the kernel does not tell which pages are in use");
 	CHECK_EQ_U64(n_stretches, 0);
 	for (unsigned i = 0; i < sizeof touched / sizeof *touched; i++) {
 		used_memory[touched[i] * page_size() + i] = 1;
