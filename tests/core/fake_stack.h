@@ -55,9 +55,11 @@ static struct cmr_provider fake_provider = {
 	.forget = fake_forget,
 };
 
-/* Before the first walk. */
+/* Before the first walk; again: nothing. */
 static inline void fake_stack_init(void)
 {
+	if (cmr_provider == &fake_provider)
+		return;
 	fake_code_filled = fake_code;
 	fake_code_filled.bytecode = (uintptr_t)fake_bytecode;
 	cmr_provider = &fake_provider;
