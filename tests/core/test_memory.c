@@ -218,13 +218,18 @@ CMR_TEST(pages_in_use_are_told)
 	const unsigned touched[] = { 0, 3, 4, 5, 255, 256, 511, 513, 998, 999 };
 	size_t bytes = USED_PAGES * page_size();
 	bool expected[USED_PAGES] = { false };
+	int next_file;
 
 	if (access("/proc/self/pagemap", R_OK) != 0)
 		CMR_TEST_SKIP("the kernel does not tell which pages are in use");
 	used_memory = cmr_memory_map(bytes);
 	cmr_memory_small_pages(used_memory, bytes);
+	next_file = dup(STDOUT_FILENO);
+	close(next_file);
 	visit_used();
 	CHECK_EQ_U64(n_stretches, 0);
+	CHECK_EQ_I64(dup(STDOUT_FILENO), next_file); /* nothing was left open */
+	close(next_file);
 	for (unsigned i = 0; i < sizeof touched / sizeof *touched; i++) {
 		used_memory[touched[i] * page_size() + i] = 1;
 		expected[touched[i]] = true;
@@ -246,7 +251,9 @@ CMR_TEST(locked_pages_are_cleared_by_hand)
 	if (mlock(memory, bytes) != 0)
 		CMR_TEST_SKIP("this process may not lock memory");
 	memset(memory, 9, bytes);
+	errno = 99;
 	cmr_memory_discard(memory, bytes);
+	CHECK_EQ_I64(errno, 99);
 	CHECK(all_zero(memory, bytes));
 	munlock(memory, bytes);
 	cmr_memory_unmap(memory, bytes);
