@@ -6,7 +6,6 @@ from hypothesis import given, settings
 from model import ANONYMOUS, NORESERVE, PAGE, PRIVATE, PROT_READ, PROT_WRITE, SHARED, Model
 from native_extension import program
 
-import cmemray
 from cmemray._load import core
 
 SLOTS = 12
@@ -14,6 +13,9 @@ LIBC = ("malloc", "calloc", "posix_memalign", "aligned_alloc", "memalign", "real
 PYTHON = ("raw_malloc", "mem_malloc", "obj_malloc", "raw_calloc", "mem_calloc", "obj_calloc")
 READ_WRITE = PROT_READ | PROT_WRITE
 FLAGS = (PRIVATE | ANONYMOUS, PRIVATE | ANONYMOUS | NORESERVE, SHARED | ANONYMOUS)
+
+BASES = {"requested": core.BASIS_REQUESTED, "system": core.BASIS_SYSTEM}
+NAMES = ("peak", "peak_blocks", "current", "current_blocks", "total", "count")
 
 small = st.integers(1, 600)
 sizes = st.one_of(small, small, st.integers(1, 40_000), st.integers(100_000, 3_000_000))
@@ -90,41 +92,43 @@ def mapping_programs(draw):
     return steps
 
 
-def measured(native, steps, program, **options):
-    with cmemray.measure(**options) as m:
-        native.run(program)
-    model = Model(options["basis"]).run(steps)
+def measured(native, steps, program, *, basis="requested", exact=True):
+    """A region around the program, and what it should have counted."""
+    region = core.Region(basis=BASES[basis], exact=exact)
+    region.start()
+    native.run(program)
+    region.stop()
     native.clear()
-    return m, model
+    return region, Model(basis).run(steps)
 
 
-def check(m, model):
-    got = (m.peak, m.peak_blocks, m.current, m.total, m.count)
-    want = (model.peak, model.peak_blocks, model.current, model.total, model.count)
-    assert got == want
-    assert not m.incomplete
-    held = m.leaks()
+def check(region, model):
+    usage = region.usage()
+    assert [usage[name] for name in NAMES] == [
+        *(model.peak, model.peak_blocks, model.current, model.blocks, model.total, model.count)
+    ]
+    assert not any(region.losses().values())
+    held = region.leaks()
+    exact = usage["sampling_period"] == 1
     # What is left of a large program may be so little that none of it was sampled.
-    assert sum(row.size for row in held) == model.current or (m.estimated and not held)
-    if not m.estimated:
-        assert sum(row.count for row in held) == model.blocks
-        assert sum(row.size for row in m.locations_at_peak()) == model.peak
+    assert sum(row[0] for row in held) == model.current or (not exact and not held)
+    if exact:
+        assert sum(row[1] for row in held) == model.blocks
+        assert sum(row[0] for row in region.locations_at_peak()) == model.peak
 
 
-@pytest.mark.parametrize("attribution", ["exact", "budgeted"])
+@pytest.mark.parametrize("exact", [True, False])
 @settings(max_examples=150)
 @given(data=st.data())
-def test_blocks_requested(native, data, attribution):
+def test_blocks_requested(native, data, exact):
     steps = data.draw(programs())
-    m, model = measured(native, steps, program(*steps), basis="requested", attribution=attribution)
-    check(m, model)
+    check(*measured(native, steps, program(*steps), exact=exact))
 
 
 @settings(max_examples=100)
 @given(steps=programs(operations=(*LIBC, "strdup", "raw_malloc", "raw_calloc")))
 def test_blocks_system(native, steps):
-    m, model = measured(native, steps, program(*steps), basis="system")
-    check(m, model)
+    check(*measured(native, steps, program(*steps), basis="system"))
 
 
 @pytest.mark.parametrize("basis", ["requested", "system"])
@@ -132,20 +136,20 @@ def test_blocks_system(native, steps):
 @given(data=st.data())
 def test_mappings(native, data, basis):
     steps = data.draw(mapping_programs())
-    m, model = measured(native, steps, program(*steps), basis=basis)
-    check(m, model)
+    check(*measured(native, steps, program(*steps), basis=basis))
 
 
 @settings(max_examples=60)
 @given(steps=programs(operations=(*LIBC, "strdup", "raw_malloc", "raw_calloc")))
 def test_a_foreign_thread(native, steps):
     whole = program(*steps)
-    model = Model("requested").run(steps)
-    with cmemray.measure(attribution="exact") as m:
-        native.run_in_thread(whole)
+    region = core.Region(exact=True)
+    region.start()
+    native.run_in_thread(whole)
+    region.stop()
     native.clear()
-    check(m, model)
-    assert all(row.frames == () for row in m.leaks())
+    check(region, Model("requested").run(steps))
+    assert all(row[3] == () for row in region.leaks())
 
 
 @settings(max_examples=60)
@@ -164,7 +168,5 @@ def test_nested(native, inner, outer):
     native.clear()
     both = Model("requested").run(outer).run(moved)
     alone = Model("requested").run(inner)
-    for region, model in zip(regions, (both, alone), strict=True):
-        usage = region.usage()
-        got = usage["peak"], usage["current"], usage["total"], usage["count"]
-        assert got == (model.peak, model.current, model.total, model.count)
+    check(regions[0], both)
+    check(regions[1], alone)
