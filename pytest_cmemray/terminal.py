@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import pytest
@@ -28,5 +29,6 @@ def write(reporter: Any, config: pytest.Config, session: Session) -> None:
         for line in report.marker_error_lines(session.marker_errors):
             reporter.write_line(line)
     if github.wanted():
-        for line in github.workflow_commands(results.problems, str(config.rootpath)):
+        root = os.environ.get("GITHUB_WORKSPACE", str(config.rootpath))
+        for line in github.workflow_commands(results.problems, root):
             reporter.write_line(line)

@@ -276,7 +276,7 @@ def test_a_class_that_cannot_be_shown_is_named() -> None:
     text = leaked_objects.safe_repr(Rude())
     assert text.startswith(f"<{__name__}.Rude at 0x")
     assert text.endswith("repr raised RuntimeError>")
-    assert leaked_objects.safe_repr("caf\u00e9\n") == "'caf\\xe9\\n'"
+    assert leaked_objects.safe_repr("\u00e9\n") == "'\\xe9\\n'"
 
 
 def test_a_filter_keeps_objects() -> None:

@@ -167,7 +167,7 @@ def test_28_results_of_xdist_workers_are_enforced_and_reported(project, need) ->
             "        test_it:test_it.py:11 -> 5.7MiB (~100%)",
             "8 tests measured in basis requested*",
             "test_it.py::test_child: 1 child process was not measured (*)",
-            "MEMORY PROBLEMS test_it.py::test_it[[]5[]] - Test was limited to 5.0MiB but allocat*",
+            "MEMORY PROBLEMS test_it.py::test_it[[]5[]] - Test was limited to 5.0MiB but all*",
         ]
     )
 
