@@ -21,7 +21,7 @@ from pathlib import Path
 
 from bench import measure, worker
 from bench.environments import Environments, cache_folder
-from bench.programs import ALLOCATING, CALLING, DEEP, PROGRAMS
+from bench.programs import ALLOCATING, CALLING, EXTREME, PROGRAMS
 
 BASE = ("pytest==9.2.0", "numpy==2.4.6")
 _WORKER = Path(__file__).with_name("worker.py")
@@ -70,7 +70,7 @@ def table(seconds: dict[str, dict[str, list[float]]], modes: Sequence[str]) -> s
     """One line per program, then the geometric mean of each kind of program."""
     text = ["CPU time, ratio to plain: median [lowest-highest of the rounds]", ""]
     text.append(f"  {'program':<12}{'plain s':>8}" + "".join(f"  {mode:<17}" for mode in modes[1:]))
-    for kind, known in (("allocating", ALLOCATING), ("calling", CALLING), ("deep", DEEP)):
+    for kind, known in (("allocating", ALLOCATING), ("calling", CALLING), ("extreme", EXTREME)):
         here = [name for name in seconds if name in known]
         ratios: dict[str, list[float]] = {mode: [] for mode in modes}
         for name in here:
@@ -81,7 +81,7 @@ def table(seconds: dict[str, dict[str, list[float]]], modes: Sequence[str]) -> s
                 ratios[mode].append(one.median)
                 line += f"  {one!s:<17}"
             text.append(line.rstrip())
-        if len(here) > 1:
+        if len(here) > 1 and kind != "extreme":
             line = f"  {kind + ', mean':<20}"
             for mode in modes[1:]:
                 mean = math.exp(statistics.fmean(map(math.log, ratios[mode])))

@@ -1,7 +1,8 @@
 """Programs that are measured: each a function that does the same work every time it is called.
 
 `ALLOCATING` ask for much memory in different ways, `CALLING` call much and allocate little, and
-`DEEP` allocates 400 frames deep, where looking at a stack is dearest. Nothing in the measured code
+`EXTREME` are the dearest cases known: 400 frames deep, and a block for every step of a tight loop
+with nothing held. Nothing in the measured code
 knows them; a program from anywhere else should show the same ratios.
 """
 
@@ -27,5 +28,5 @@ CALLING: dict[str, Callable[[], object]] = {
     "fibonacci": calling.fibonacci,
     "methods": calling.methods,
 }
-DEEP: dict[str, Callable[[], object]] = {"deep": data.deep}
-PROGRAMS = {**ALLOCATING, **CALLING, **DEEP}
+EXTREME: dict[str, Callable[[], object]] = {"deep": data.deep, "churn": mixed.churn}
+PROGRAMS = {**ALLOCATING, **CALLING, **EXTREME}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 
 def _fibonacci(n: int) -> int:
     return n if n < 2 else _fibonacci(n - 1) + _fibonacci(n - 2)
@@ -31,10 +33,10 @@ class Counter:
 
 
 def methods() -> int:
-    """Methods, properties, builtins and generators on small numbers."""
+    """Methods, properties, builtins and generators on numbers that CPython keeps ready."""
     counter = Counter()
     seen = 0
-    for _ in range(150_000):
+    for _ in itertools.repeat(None, 150_000):
         counter.step()
         seen = max(seen, counter.at)
         if len(counter) > 200 and isinstance(seen, int):
