@@ -22,11 +22,20 @@ static int run(char *const argv[], const char *preload)
 	return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
 }
 
+/* Path of a test binary next to this one. */
+static void sibling(char path[512], const char *name)
+{
+	ssize_t n = readlink("/proc/self/exe", path, 512 - 32);
+
+	REQUIRE(n > 0);
+	path[n] = 0;
+	strcpy(strrchr(path, '/') + 1, name);
+}
+
 /* Runs the tests of the malloc family that hold with every allocator, under PRELOAD. */
 static void heap_tests_under(const char *preload)
 {
 	char binary[512];
-	ssize_t n = readlink("/proc/self/exe", binary, sizeof binary - 32);
 	char *const argv[] = { binary,
 			       (char[]){ "malloc_counts_what_was_asked_for" },
 			       (char[]){ "calloc_counts_the_product" },
@@ -37,10 +46,22 @@ static void heap_tests_under(const char *preload)
 			       (char[]){ "calls_go_to_the_preloaded_allocator" },
 			       NULL };
 
-	REQUIRE(n > 0);
-	binary[n] = 0;
-	strcpy(strrchr(binary, '/') + 1, "test_hooks_heap");
+	sibling(binary, "test_hooks_heap");
 	CHECK_EQ_I64(run(argv, preload), 0);
+}
+
+/* The same calls of new and delete lead to the preloaded library's own operators. */
+static void cxx_test_under(const char *preload)
+{
+	char binary[512];
+	char *const argv[] = { binary,
+			       (char[]){ "new_and_delete_are_seen_inside_the_cxx_library" },
+			       NULL };
+	int status;
+
+	sibling(binary, "test_slots_objects");
+	status = run(argv, preload);
+	CHECK(status == 0 || status == CMR_TEST_EXIT_SKIPPED);
 }
 
 CMR_TEST(a_preloaded_address_sanitizer_keeps_its_blocks)
@@ -63,6 +84,7 @@ CMR_TEST(a_preloaded_jemalloc_keeps_its_blocks)
 	for (size_t i = 0; i < sizeof places / sizeof *places; i++)
 		if (access(places[i], R_OK) == 0) {
 			heap_tests_under(places[i]);
+			cxx_test_under(places[i]);
 			return;
 		}
 	CMR_TEST_SKIP("no libjemalloc.so.2 on this machine (Debian: libjemalloc2)");

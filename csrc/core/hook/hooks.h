@@ -22,7 +22,7 @@
 #include "hook/list.h"
 #include "os/status.h"
 
-/* The real functions; NULL where the process has none (free_sized on an old libc). Written before
+/* The real functions; NULL where there is nothing to intercept (list.h). Written before
  * the first slot is patched, constant from then on. */
 struct cmr_originals {
 #define X(name, type, parameters) type(*name) parameters;

@@ -1,9 +1,13 @@
-/* Every function of the C library that is intercepted: one line each.
+/* Every function that is intercepted: one line each.
  *
  * X(name, return type, parameters)      wrapped in hook/wrappers_*.c
  * T(name)                               tail-jumped: the wrapper must not appear as the caller
  *
- * Adding one = one line here, one wrapper, one row in tests/core/test_hooks.c. At most 64. */
+ * The C library's, and C++'s operators new and delete. Those are intercepted only where the allocator
+ * of the process defines them itself (jemalloc, tcmalloc and mimalloc do when preloaded); elsewhere
+ * they reach malloc and free inside libstdc++, which is seen.
+ *
+ * Adding one = one line here, one wrapper, one row in tests/core/test_hooks_*.c. At most 64. */
 #ifndef CMR_HOOK_LIST_H
 #define CMR_HOOK_LIST_H
 
@@ -12,6 +16,33 @@
 #include <spawn.h>
 #include <stddef.h>
 #include <sys/types.h>
+
+/* Mangled: Zn new, Zd delete; w l one object, a array; m its size; St11align_val_t its alignment. */
+#define CMR_HOOK_CXX_LIST(X)                                                                      \
+	X(_Znwm, void *, (size_t size))                                                           \
+	X(_Znam, void *, (size_t size))                                                           \
+	X(_ZnwmRKSt9nothrow_t, void *, (size_t size, const void *nothrow))                        \
+	X(_ZnamRKSt9nothrow_t, void *, (size_t size, const void *nothrow))                        \
+	X(_ZnwmSt11align_val_t, void *, (size_t size, size_t alignment))                          \
+	X(_ZnamSt11align_val_t, void *, (size_t size, size_t alignment))                          \
+	X(_ZnwmSt11align_val_tRKSt9nothrow_t, void *,                                             \
+	  (size_t size, size_t alignment, const void *nothrow))                                   \
+	X(_ZnamSt11align_val_tRKSt9nothrow_t, void *,                                             \
+	  (size_t size, size_t alignment, const void *nothrow))                                   \
+	X(_ZdlPv, void, (void *block))                                                            \
+	X(_ZdaPv, void, (void *block))                                                            \
+	X(_ZdlPvm, void, (void *block, size_t size))                                              \
+	X(_ZdaPvm, void, (void *block, size_t size))                                              \
+	X(_ZdlPvRKSt9nothrow_t, void, (void *block, const void *nothrow))                         \
+	X(_ZdaPvRKSt9nothrow_t, void, (void *block, const void *nothrow))                         \
+	X(_ZdlPvSt11align_val_t, void, (void *block, size_t alignment))                           \
+	X(_ZdaPvSt11align_val_t, void, (void *block, size_t alignment))                           \
+	X(_ZdlPvmSt11align_val_t, void, (void *block, size_t size, size_t alignment))             \
+	X(_ZdaPvmSt11align_val_t, void, (void *block, size_t size, size_t alignment))             \
+	X(_ZdlPvSt11align_val_tRKSt9nothrow_t, void,                                              \
+	  (void *block, size_t alignment, const void *nothrow))                                   \
+	X(_ZdaPvSt11align_val_tRKSt9nothrow_t, void,                                              \
+	  (void *block, size_t alignment, const void *nothrow))
 
 #define CMR_HOOK_LIST(X, T)                                                                       \
 	X(malloc, void *, (size_t size))                                                          \
@@ -46,6 +77,7 @@
 	T(dlopen)                                                                                 \
 	T(dlmopen)                                                                                \
 	T(dlsym)                                                                                  \
-	T(dlvsym)
+	T(dlvsym)                                                                                 \
+	CMR_HOOK_CXX_LIST(X)
 
 #endif

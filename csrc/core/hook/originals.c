@@ -34,7 +34,8 @@ CMR_HOOK_LIST(X, T)
 
 static pthread_once_t resolved_once = PTHREAD_ONCE_INIT;
 
-/* Bit i: hook i begins with this character. Nearly all of a program's symbols fall through here. */
+/* Bit i: hook i has an original and begins with this character. Nearly all of a program's symbols fall
+ * through here. */
 static uint64_t hooks_by_letter[256];
 _Static_assert(CMR_N_HOOKS <= 64, "one bit per hook");
 
@@ -97,13 +98,25 @@ static uintptr_t ask_object(const char *file, const char *name)
 	return value;
 }
 
+/* Whether FUNCTION, an operator new or delete, is of the object that has the process's malloc. */
+static bool is_of_allocator(uintptr_t function)
+{
+	Dl_info own, allocator;
+
+	return dladdr((void *)function, &own) != 0 &&
+	       dladdr((void *)cmr_hook_table[CMR_HOOK_malloc].original, &allocator) != 0 &&
+	       own.dli_fbase == allocator.dli_fbase;
+}
+
+/* malloc comes first in the list. */
 static void resolve_one(struct cmr_hook *hook)
 {
 	struct search search = { .name = hook->name, .at_program = true };
 
-	hook->original = search.value = (uintptr_t)dlsym(RTLD_DEFAULT, hook->name);
-	if (search.value == 0)
+	search.value = (uintptr_t)dlsym(RTLD_DEFAULT, hook->name);
+	if (search.value == 0 || (hook->name[0] == '_' && !is_of_allocator(search.value)))
 		return;
+	hook->original = search.value;
 	dl_iterate_phdr(look_into, &search);
 	if (!search.is_stub)
 		return;
@@ -118,8 +131,9 @@ static void resolve_all(void)
 	for (int i = 0; i < CMR_N_HOOKS; i++) {
 		unsigned char letter = (unsigned char)cmr_hook_table[i].name[0];
 
-		hooks_by_letter[letter] |= (uint64_t)1 << i;
 		resolve_one(&cmr_hook_table[i]);
+		if (cmr_hook_table[i].original != 0)
+			hooks_by_letter[letter] |= (uint64_t)1 << i;
 	}
 	dlerror(); /* names that this libc lacks left a message there */
 #define X(hook, type, parameters)                                                                 \

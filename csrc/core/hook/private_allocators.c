@@ -84,22 +84,47 @@ static int collect(struct dl_phdr_info *info, size_t size, void *data)
 	return 0;
 }
 
-/* Whether the N_BYTES of zero-terminated names at NAMES have NAME among them. */
-static bool has_name(const char *names, size_t n_bytes, const char *name)
-{
-	size_t length = strlen(name) + 1;
-	const char *end = names + n_bytes, *at = names;
+/* The tables of all symbols in a file image. */
+struct symtab {
+	const ElfW(Sym) *symbols;
+	size_t n;
+	const char *names;
+	size_t names_bytes;
+};
 
-	while ((at = memmem(at, (size_t)(end - at), name, length)) != NULL) {
-		if (at > names && at[-1] == 0)
+static bool defines_at(const struct symtab *symtab, size_t offset)
+{
+	for (size_t i = 0; i < symtab->n; i++)
+		if (symtab->symbols[i].st_name == offset &&
+		    symtab->symbols[i].st_shndx != SHN_UNDEF)
+			return true;
+	return false;
+}
+
+/* A name may be the end of a longer one, and may be there only because it is wanted. */
+static bool defines(const struct symtab *symtab, const char *name)
+{
+	const char *at = symtab->names, *end = at + symtab->names_bytes;
+
+	while ((at = memmem(at, (size_t)(end - at), name, strlen(name) + 1)) != NULL) {
+		if (defines_at(symtab, (size_t)(at - symtab->names)))
 			return true;
 		at++;
 	}
 	return false;
 }
 
-/* Looks through the names of all symbols in the file image of BYTES at IMAGE. */
-static const char *allocator_by_image(const unsigned char *image, size_t bytes)
+/* Where SECTION, of items aligned to ALIGNMENT, is in the image of BYTES; NULL when it is not. */
+static const void *contents_of(const unsigned char *image, size_t bytes,
+			       const ElfW(Shdr) *section, size_t alignment)
+{
+	if (section->sh_offset > bytes || section->sh_size > bytes - section->sh_offset ||
+	    section->sh_offset % alignment != 0)
+		return NULL;
+	return image + section->sh_offset;
+}
+
+static bool find_symtab(const unsigned char *image, size_t bytes, struct symtab *symtab)
 {
 	const ElfW(Ehdr) *header = (const void *)image;
 	const ElfW(Shdr) *sections, *names;
@@ -108,20 +133,31 @@ static const char *allocator_by_image(const unsigned char *image, size_t bytes)
 	    header->e_shoff > bytes || header->e_shentsize != sizeof *sections ||
 	    header->e_shnum > (bytes - header->e_shoff) / sizeof *sections ||
 	    header->e_shoff % _Alignof(ElfW(Shdr)) != 0)
-		return NULL;
+		return false;
 	sections = (const void *)(image + header->e_shoff);
 	for (unsigned i = 0; i < header->e_shnum; i++) {
 		if (sections[i].sh_type != SHT_SYMTAB || sections[i].sh_link >= header->e_shnum)
 			continue;
 		names = &sections[sections[i].sh_link];
-		if (names->sh_offset > bytes || names->sh_size > bytes - names->sh_offset ||
-		    names->sh_size > MAX_NAMES_BYTES)
-			continue;
-		for (size_t m = 0; m < N_MARKS; m++)
-			if (has_name((const char *)image + names->sh_offset, names->sh_size,
-				     marks[m].symbol))
-				return marks[m].allocator;
+		symtab->symbols = contents_of(image, bytes, &sections[i], _Alignof(ElfW(Sym)));
+		symtab->n = sections[i].sh_size / sizeof(ElfW(Sym));
+		symtab->names = contents_of(image, bytes, names, 1);
+		symtab->names_bytes = names->sh_size;
+		return symtab->symbols != NULL && symtab->names != NULL &&
+		       symtab->names_bytes <= MAX_NAMES_BYTES;
 	}
+	return false;
+}
+
+static const char *allocator_by_image(const unsigned char *image, size_t bytes)
+{
+	struct symtab symtab;
+
+	if (!find_symtab(image, bytes, &symtab))
+		return NULL;
+	for (size_t i = 0; i < N_MARKS; i++)
+		if (defines(&symtab, marks[i].symbol))
+			return marks[i].allocator;
 	return NULL;
 }
 

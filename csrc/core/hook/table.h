@@ -33,7 +33,7 @@ extern struct cmr_hook cmr_hook_table[CMR_N_HOOKS];
  * process has no malloc or free. Takes the loader's locks. */
 bool cmr_originals_resolve(void);
 
-/* Index of the hook called NAME; CMR_N_HOOKS when there is none. */
+/* Index of the hook called NAME; CMR_N_HOOKS when there is none that has an original. */
 enum cmr_hook_index cmr_hook_find(const char *name);
 
 /* The wrappers. Those of T are not C functions and may only be jumped to. */

@@ -1,4 +1,4 @@
-/* Wrappers of the malloc family. The order rule of events/events.h: un-track before the original
+/* Wrappers of the malloc family, and of new and delete. The order rule of events/events.h: un-track before the original
  * releases a block, track after it has made one. */
 #include "hook/wrapper.h"
 
@@ -48,6 +48,21 @@ int cmr_hook_posix_memalign(void **out, size_t alignment, size_t size)
 	return tracked_posix_memalign(out, alignment, size);
 }
 
+ALLOCATOR(_Znwm, CMR_KIND_MALLOC, (size_t size), (size), size)
+ALLOCATOR(_Znam, CMR_KIND_MALLOC, (size_t size), (size), size)
+ALLOCATOR(_ZnwmRKSt9nothrow_t, CMR_KIND_MALLOC, (size_t size, const void *nothrow),
+	  (size, nothrow), size)
+ALLOCATOR(_ZnamRKSt9nothrow_t, CMR_KIND_MALLOC, (size_t size, const void *nothrow),
+	  (size, nothrow), size)
+ALLOCATOR(_ZnwmSt11align_val_t, CMR_KIND_ALIGNED_ALLOC, (size_t size, size_t alignment),
+	  (size, alignment), size)
+ALLOCATOR(_ZnamSt11align_val_t, CMR_KIND_ALIGNED_ALLOC, (size_t size, size_t alignment),
+	  (size, alignment), size)
+ALLOCATOR(_ZnwmSt11align_val_tRKSt9nothrow_t, CMR_KIND_ALIGNED_ALLOC,
+	  (size_t size, size_t alignment, const void *nothrow), (size, alignment, nothrow), size)
+ALLOCATOR(_ZnamSt11align_val_tRKSt9nothrow_t, CMR_KIND_ALIGNED_ALLOC,
+	  (size_t size, size_t alignment, const void *nothrow), (size, alignment, nothrow), size)
+
 /* One function that releases a block. */
 #define RELEASER(name, parameters, arguments)                                                     \
 	static CMR_TRACKED void tracked_##name parameters                                         \
@@ -75,6 +90,23 @@ RELEASER(free, (void *block), (block))
 RELEASER(free_sized, (void *block, size_t size), (block, size))
 RELEASER(free_aligned_sized, (void *block, size_t alignment, size_t size),
 	 (block, alignment, size))
+
+RELEASER(_ZdlPv, (void *block), (block))
+RELEASER(_ZdaPv, (void *block), (block))
+RELEASER(_ZdlPvm, (void *block, size_t size), (block, size))
+RELEASER(_ZdaPvm, (void *block, size_t size), (block, size))
+RELEASER(_ZdlPvRKSt9nothrow_t, (void *block, const void *nothrow), (block, nothrow))
+RELEASER(_ZdaPvRKSt9nothrow_t, (void *block, const void *nothrow), (block, nothrow))
+RELEASER(_ZdlPvSt11align_val_t, (void *block, size_t alignment), (block, alignment))
+RELEASER(_ZdaPvSt11align_val_t, (void *block, size_t alignment), (block, alignment))
+RELEASER(_ZdlPvmSt11align_val_t, (void *block, size_t size, size_t alignment),
+	 (block, size, alignment))
+RELEASER(_ZdaPvmSt11align_val_t, (void *block, size_t size, size_t alignment),
+	 (block, size, alignment))
+RELEASER(_ZdlPvSt11align_val_tRKSt9nothrow_t,
+	 (void *block, size_t alignment, const void *nothrow), (block, alignment, nothrow))
+RELEASER(_ZdaPvSt11align_val_tRKSt9nothrow_t,
+	 (void *block, size_t alignment, const void *nothrow), (block, alignment, nothrow))
 
 /* A resize of BLOCK (not NULL) to BYTES, done by realloc or reallocarray. */
 struct resize {
