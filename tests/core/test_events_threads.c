@@ -62,6 +62,55 @@ static void *work(void *data)
 	return NULL;
 }
 
+static void count_thread(struct cmr_thread *thread, void *n)
+{
+	(void)thread;
+	++*(unsigned *)n;
+}
+
+static void *only_free(void *event)
+{
+	struct cmr_taken taken;
+	struct cmr_range_taken ranges;
+	unsigned before = 0, after = 0;
+
+	cmr_thread_each(count_thread, &before);
+	cmr_gate_enter(CMR_GUARD_ALL);
+	switch (*(int *)event) {
+	case 0:
+		cmr_on_free_hot(OUTER, BASE);
+		break;
+	case 1:
+		cmr_on_free(OUTER, BASE);
+		break;
+	case 2:
+		cmr_on_resize_begin(OUTER, BASE, &taken);
+		break;
+	default:
+		cmr_on_remap_begin(OUTER, BASE, 4096, &ranges);
+	}
+	cmr_gate_leave(CMR_GUARD_ALL);
+	cmr_thread_each(count_thread, &after);
+	CHECK_EQ_U64(after, before + 1);
+	return NULL;
+}
+
+/* A thread that never allocates: cmr_thread_quiesce has to know it before it takes anything out. */
+CMR_TEST(a_thread_that_only_frees_is_known)
+{
+	struct cmr_region *r;
+
+	rig_begin();
+	r = open_with((struct cmr_region_options){ .max_period = 1 });
+	for (int event = 0; event < 4; event++) {
+		pthread_t thread;
+
+		REQUIRE(pthread_create(&thread, NULL, only_free, &event) == 0);
+		pthread_join(thread, NULL);
+	}
+	cmr_region_free(r);
+}
+
 /* Regions that open and close beside: shares of an exact one make up its peak, whatever happened. */
 static void *come_and_go(void *data)
 {

@@ -44,8 +44,13 @@ static inline void cmr_on_free_hot(enum cmr_plane_id id, uintptr_t address)
 {
 	struct cmr_plane *plane = &cmr_planes[id];
 	size_t size;
-	unsigned tag = cmr_blocks_take_small(&plane->blocks, address, &size);
+	unsigned tag;
 
+	if (__builtin_expect(cmr_tls.self == 0, 0)) {
+		cmr_on_free(id, address);
+		return;
+	}
+	tag = cmr_blocks_take_small(&plane->blocks, address, &size);
 	if (tag == 0)
 		return;
 	if (__builtin_expect(tag == CMR_N_TAGS, 0))

@@ -239,6 +239,7 @@ void cmr_on_remap_begin(enum cmr_plane_id id, uintptr_t start, size_t bytes,
 	*taken = (struct cmr_range_taken){ .start = start, .end = page_up(start + bytes) };
 	if (!is_interval(start, bytes))
 		return;
+	(void)cmr_thread_self(); /* see cmr_on_free */
 	for (int basis = 0; basis < CMR_N_BASES; basis++) {
 		struct taker t = { { plane, (enum cmr_basis)basis }, taken };
 		struct cmr_ranges *ranges = &plane->ranges[basis];
