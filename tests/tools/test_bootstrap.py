@@ -72,7 +72,7 @@ def test_as_root_it_installs_them(machine, tmp_path):
 
 def test_with_sudo_that_asks_nothing(machine, tmp_path):
     machine.add("id", "echo 1000")
-    machine.add("sudo", f'[ "$1" = -n ] && shift; echo "$@" >>{tmp_path}/calls; exit 0')
+    machine.add("sudo", f'[ "$1" = -n ] || exit 1; echo "$@" >>{tmp_path}/calls; [ "$2" = true ]')
     machine.add("apt-get", "exit 1")
     machine.run()
     assert "apt-get install -y -qq --no-install-recommends gcc" in (tmp_path / "calls").read_text()
