@@ -37,6 +37,9 @@ def missing_names(document: str) -> list[str]:
         path = re.fullmatch(r"([\w.-]+)/[\w./*{},-]*", code)
         if path and path.group(1) in TOP_LEVEL and not re.search(r"[*{…]", code):
             exists = (ROOT / code).exists() or path.group(1) in {"dist", "build"}
+        elif hook := re.fullmatch(r"cmr_hook_(\w+)", code):
+            # Pasted together by a macro from the list of hooks.
+            exists = re.search(rf"\b[XT]\({hook.group(1)}\b", sources()) is not None
         elif re.fullmatch(r"(cmr_|CMR_)\w+(\(\))?", code):
             exists = re.search(rf"\b{code.removesuffix('()')}\b", sources()) is not None
         elif re.fullmatch(r"CMEMRAY_\w+", code):
@@ -71,6 +74,7 @@ def test_links_lead_somewhere(path: Path) -> None:
     ("text", "missing"),
     [
         ("`cmr_no_such_function`", ["cmr_no_such_function"]),
+        ("`cmr_hook_malloc` and `cmr_hook_mallocate`", ["cmr_hook_mallocate"]),
         ("`CMR_NO_SUCH`", ["CMR_NO_SUCH"]),
         ("`csrc/core/LAYERS` and `csrc/core/no/such.c`", ["csrc/core/no/such.c"]),
         ("`make test`, `make nonsense X=1`", ["make nonsense X=1"]),
