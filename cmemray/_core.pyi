@@ -4,7 +4,7 @@ Everything here is private; `cmemray.measure` is the public door. Sizes are byte
 """
 
 from types import CodeType, FrameType
-from typing import Any, TypedDict
+from typing import Any, TypedDict, final, type_check_only
 
 #: (function, filename, line), innermost call first in a stack.
 _Frame = tuple[str, str, int]
@@ -27,6 +27,7 @@ OBJECT_TRACING: bool
 #: True when compiled for a free-threaded build.
 FREE_THREADED: bool
 
+@type_check_only
 class Usage(TypedDict):
     """Numbers of one region, all exact."""
 
@@ -42,6 +43,7 @@ class Usage(TypedDict):
     resized_old_bytes: int  # new sizes of blocks resized here that are older than the region
     largest_block: int  # bytes
 
+@type_check_only
 class Apart(TypedDict):
     """Mappings of basis "requested" that stand apart from the peak: (bytes mapped at the most,
     bytes resident at the end)."""
@@ -50,6 +52,7 @@ class Apart(TypedDict):
     shared: tuple[int, int]  # shared anonymous
     file: tuple[int, int]  # file mappings
 
+@type_check_only
 class Losses(TypedDict):
     """What the tracker could not record; any non-zero number makes a region incomplete."""
 
@@ -59,6 +62,7 @@ class Losses(TypedDict):
     mappings: int
     hooks: int  # objects whose relocation slots could not be patched
 
+@final
 class Region:
     """A stretch of the program whose allocations are counted apart from all others.
 
@@ -100,6 +104,7 @@ class Region:
         """Child processes started while the region was open, by the function that started them
         ("fork", "vfork", "posix_spawn", "system", "popen"); only non-zero counts."""
 
+@final
 class ObjectTracer:
     """Python objects created, and not destroyed, between start() and stop() (3.13.3+)."""
 
@@ -130,5 +135,5 @@ def empty_free_lists() -> bool:
     free-threaded build.
     """
 
-def decode_lines(code: CodeType) -> list[int]:
+def decode_lines(code: CodeType, /) -> list[int]:
     """Line of every code unit of `code`, by the decoder that reports use (for tests)."""

@@ -213,17 +213,18 @@ static PyObject *core_shutdown(PyObject *module, PyObject *ignored)
 	Py_RETURN_NONE;
 }
 
+#define FUNCTION(name, text)                                                                       \
+	{ #name, core_##name, METH_NOARGS, PyDoc_STR(#name "($module, /)\n--\n\n" text) }
+
 static PyMethodDef functions[] = {
-	{ "install", core_install, METH_NOARGS,
-	  PyDoc_STR("Patch the relocation slots of all loaded objects.") },
-	{ "n_running", core_n_running, METH_NOARGS, PyDoc_STR("Number of regions that run now.") },
-	{ "status", core_status, METH_NOARGS, PyDoc_STR("Own memory and table sizes.") },
-	{ "private_allocators", core_private_allocators, METH_NOARGS,
-	  PyDoc_STR("(file, allocator) of objects whose own allocator is not measured.") },
-	{ "empty_free_lists", core_empty_free_lists, METH_NOARGS,
-	  PyDoc_STR("Drop the interpreter's free lists; False when that is not possible.") },
+	FUNCTION(install, "Patch the relocation slots of all loaded objects."),
+	FUNCTION(n_running, "Number of regions that run now."),
+	FUNCTION(status, "Own memory and table sizes."),
+	FUNCTION(private_allocators, "(file, allocator) of objects whose allocator is not measured."),
+	FUNCTION(empty_free_lists, "Drop the free lists; False when that is not possible."),
 	{ "decode_lines", core_decode_lines, METH_O,
-	  PyDoc_STR("Line of every code unit, 0 where there is none.") },
+	  PyDoc_STR("decode_lines($module, code, /)\n--\n\n"
+		    "Line of every code unit, 0 where there is none.") },
 	{ NULL, NULL, 0, NULL },
 };
 

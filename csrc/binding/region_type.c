@@ -420,11 +420,13 @@ static PyObject *region_leaks(PyObject *self, PyObject *ignored)
 
 /* --- type ------------------------------------------------------------------------------------ */
 
-#define METHOD(name, text) { #name, region_##name, METH_NOARGS, PyDoc_STR(text) }
+#define METHOD(name, text)                                                                         \
+	{ #name, region_##name, METH_NOARGS, PyDoc_STR(#name "($self, /)\n--\n\n" text) }
 
 static PyMethodDef region_methods[] = {
 	{ "start", (PyCFunction)(void (*)(void))region_start, METH_FASTCALL | METH_KEYWORDS,
-	  PyDoc_STR("start(root=None): begin to count; stacks of this thread end above frame root.") },
+	  PyDoc_STR("start($self, /, root=None)\n--\n\n"
+		    "Begin to count; stacks of this thread end above frame root.") },
 	METHOD(seal, "Close the peak: peak, total and count no longer change."),
 	METHOD(stop, "End; what is live now are the leaks."),
 	METHOD(is_running, "Has it been started, and not stopped?"),
@@ -440,8 +442,13 @@ static PyMethodDef region_methods[] = {
 	{ NULL, NULL, 0, NULL },
 };
 
+#define REGION_DOC                                                                                 \
+	"Region(*, basis=0, exact=False, max_period=65536, threads=0, "                            \
+	"trace_python_allocators=False, seed=0)\n--\n\n"                                           \
+	"A stretch of the program whose allocations are counted."
+
 static PyType_Slot region_slots[] = {
-	{ Py_tp_doc, (void *)(uintptr_t) "A stretch of the program whose allocations are counted." },
+	{ Py_tp_doc, (void *)(uintptr_t)REGION_DOC },
 	{ Py_tp_init, (void *)(uintptr_t)region_init },
 	{ Py_tp_dealloc, (void *)(uintptr_t)region_dealloc },
 	{ Py_tp_methods, region_methods },

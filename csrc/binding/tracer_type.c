@@ -281,15 +281,19 @@ static int tracer_init(PyObject *self, PyObject *args, PyObject *keywords)
 
 static PyMethodDef tracer_methods[] = {
 	{ "start", (PyCFunction)(void (*)(void))tracer_start, METH_VARARGS | METH_KEYWORDS,
-	  PyDoc_STR("start(root=None): begin; stacks of this thread end above frame root.") },
+	  PyDoc_STR("start($self, /, root=None)\n--\n\n"
+		    "Begin; stacks of this thread end above frame root.") },
 	{ "stop", tracer_stop, METH_NOARGS,
-	  PyDoc_STR("End: a list of (object, frames) of every survivor, oldest first.") },
+	  PyDoc_STR("stop($self, /)\n--\n\n"
+		    "End: a list of (object, frames) of every survivor, oldest first.") },
 	{ NULL, NULL, 0, NULL },
 };
 
+#define TRACER_DOC                                                                                 \
+	"ObjectTracer()\n--\n\nPython objects created, and not destroyed, between start and stop."
+
 static PyType_Slot tracer_slots[] = {
-	{ Py_tp_doc,
-	  (void *)(uintptr_t) "Python objects created, and not destroyed, between start and stop." },
+	{ Py_tp_doc, (void *)(uintptr_t)TRACER_DOC },
 	{ Py_tp_init, (void *)(uintptr_t)tracer_init },
 	{ Py_tp_dealloc, (void *)(uintptr_t)tracer_dealloc },
 	{ Py_tp_methods, tracer_methods },
