@@ -5,6 +5,8 @@
 
 #include "blocks_rig.h"
 #include "os/memory.h"
+#include "smaps.h"
+#include "table/shards.h"
 
 /* BLOCK comes back as it was put, once. */
 static void check_round_trip(struct cmr_blocks *blocks, uintptr_t address, struct cmr_block block)
@@ -26,6 +28,12 @@ static bool allow_some(size_t bytes)
 	return refuse_after-- > 0;
 }
 
+static bool refuse_one(size_t bytes)
+{
+	(void)bytes;
+	return refuse_after-- != 0;
+}
+
 static void allow(int n)
 {
 	refuse_after = n;
@@ -42,6 +50,8 @@ CMR_TEST(making_it_twice_is_once)
 	CHECK(cmr_blocks_init(blocks, &err) == CMR_OK);
 	CHECK_EQ_PTR(blocks->leaves, before.leaves);
 	CHECK_EQ_PTR(blocks->shards, before.shards);
+	for (unsigned i = 0; i < CMR_N_SHARDS; i++)
+		CHECK_EQ_U64(blocks->shards[i].lock.rank, CMR_RANK_SHARD);
 }
 
 CMR_TEST(refused_memory_is_a_status_and_leaves_nothing)
@@ -50,10 +60,11 @@ CMR_TEST(refused_memory_is_a_status_and_leaves_nothing)
 
 	cmr_blocks_fini(&table);
 	before = cmr_memory_mapped();
+	cmr_memory_set_gatekeeper(refuse_one);
 	for (int n = 0; n < 4; n++) {
 		struct cmr_error err = { .status = CMR_OK };
 
-		allow(n);
+		refuse_after = n;
 		CHECK_EQ_U64(cmr_blocks_init(&table, &err), CMR_NO_MEMORY);
 		CHECK_EQ_U64(err.status, CMR_NO_MEMORY);
 		CHECK_EQ_U64(cmr_memory_mapped(), before);
@@ -91,6 +102,9 @@ CMR_TEST(a_small_block_is_tag_and_size)
 	CHECK_EQ_U64(entry_at(blocks, BASE + 32), 5 << 10 | 300);
 	CHECK_EQ_U64(entry_at(blocks, BASE + 16), 0);
 	CHECK_EQ_U64(entry_at(blocks, BASE + 48), 0);
+	block = plain(510, 63);
+	CHECK(cmr_blocks_put(blocks, BASE + 32, &block));
+	CHECK_EQ_U64(entry_at(blocks, BASE + 32), 63 << 10 | 510);
 	CHECK_EQ_U64(hash_entries(blocks), 0);
 }
 
@@ -361,6 +375,21 @@ static size_t resident_pages(void *memory, size_t bytes)
 	for (size_t i = 0; i < bytes / page; i++)
 		n += map[i] & 1;
 	return n;
+}
+
+CMR_TEST(sparse_memory_refuses_huge_pages)
+{
+	struct cmr_blocks *blocks = fresh();
+	struct cmr_block block = exact(16, 1, 1);
+
+	if (!has_huge_pages())
+		CMR_TEST_SKIP("this kernel has no huge pages");
+	CHECK(cmr_blocks_put(blocks, BASE, &block));
+	CHECK(refuses_huge_pages(atomic_load(&blocks->leaves[BASE >> 26])));
+	CHECK(refuses_huge_pages(atomic_load(&blocks->locations[BASE >> 26])));
+	CHECK(refuses_huge_pages(blocks->leaves));
+	CHECK(refuses_huge_pages(blocks->locations));
+	CHECK(refuses_huge_pages(blocks->made));
 }
 
 CMR_TEST(pages_of_leaves_are_resident_only_while_they_are_used)

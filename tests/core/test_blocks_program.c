@@ -4,6 +4,7 @@
 #include <pthread.h>
 
 #include "blocks_rig.h"
+#include "os/memory.h"
 #include "os/random.h"
 
 /* --- a random program against a naive model --- */
@@ -167,9 +168,10 @@ static void run_threads(void *(*body)(void *))
 CMR_TEST(threads_have_their_own_granules)
 {
 	struct cmr_block out, expected;
-	size_t entries, leaves;
+	size_t entries, leaves, empty;
 
 	shared = fresh();
+	empty = cmr_memory_mapped();
 	run_threads(own_granules);
 	cmr_blocks_measure(shared, &entries, &leaves);
 	CHECK(leaves >= 8 * (size_t)(8 + 16) << 20);
@@ -185,7 +187,9 @@ CMR_TEST(threads_have_their_own_granules)
 				CHECK(same(&out, &expected));
 		}
 	CHECK_EQ_U64(hash_entries(shared), 0);
-	cmr_blocks_reset(shared); /* leaves that two threads made at once are there once */
+	cmr_blocks_reset(shared);
+	/* Leaves that two threads made at once are there once. */
+	CHECK_EQ_U64(cmr_memory_mapped() - empty, leaves);
 	for (unsigned leaf = 0; leaf < 8; leaf++)
 		CHECK_EQ_U64(entry_at(shared, BASE + leaf * LEAF), 0);
 }

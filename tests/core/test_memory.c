@@ -7,6 +7,7 @@
 
 #include "child.h"
 #include "os/memory.h"
+#include "smaps.h"
 
 static size_t page_size(void)
 {
@@ -167,6 +168,18 @@ CMR_TEST(discarded_pages_read_as_zero_and_are_given_back)
 	cmr_memory_discard(memory, bytes);
 	CHECK_EQ_U64(resident(memory, bytes), 0);
 	CHECK(all_zero(memory, bytes));
+	cmr_memory_unmap(memory, bytes);
+}
+
+CMR_TEST(huge_pages_are_refused)
+{
+	size_t bytes = (size_t)4 << 20;
+	char *memory = cmr_memory_map(bytes);
+
+	if (!has_huge_pages())
+		CMR_TEST_SKIP("this kernel has no huge pages");
+	cmr_memory_small_pages(memory, bytes);
+	CHECK(refuses_huge_pages(memory));
 	cmr_memory_unmap(memory, bytes);
 }
 

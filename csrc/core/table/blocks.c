@@ -49,6 +49,7 @@ enum cmr_status cmr_blocks_init(struct cmr_blocks *blocks, struct cmr_error *err
 	}
 	cmr_memory_small_pages(blocks->leaves, CMR_N_LEAVES * sizeof *blocks->leaves);
 	cmr_memory_small_pages(blocks->locations, CMR_N_LEAVES * sizeof *blocks->locations);
+	cmr_memory_small_pages(blocks->made, MADE_BYTES);
 	cmr_shards_init(blocks->shards);
 	return CMR_OK;
 }
