@@ -206,6 +206,23 @@ CMR_TEST(enough_samples_make_up_a_peak)
 	cmr_region_free(r);
 }
 
+/* A small peak does not make a long program exact: it would pay for every block. */
+CMR_TEST(many_samples_are_enough)
+{
+	struct cmr_region *r = open_with((struct cmr_region_options){ .max_period = 256, .seed = 6 });
+
+	for (unsigned i = 0; i < 100000; i++) {
+		alloc(i % 10, 50);
+		release(i % 10);
+	}
+	CHECK_EQ_U64(totals(r).peak, 50);
+	CHECK_EQ_U64(totals(r).period, 256);
+	for (unsigned i = 0; i < 10; i++)
+		alloc(i, 50); /* live at the end: all that the estimate has to go by */
+	CHECK_EQ_U64(totals(r).current, 500);
+	cmr_region_free(r);
+}
+
 /* An exact region inside a budgeted one makes every block count as itself in both. */
 CMR_TEST(two_attributions_at_once)
 {

@@ -357,6 +357,25 @@ CMR_TEST(no_tag_left_is_a_loss)
 	cmr_region_free(r);
 }
 
+/* Objects whose calls cannot be seen make every later region incomplete; other losses do not. */
+CMR_TEST(losses_of_earlier_regions_are_not_ours)
+{
+	struct cmr_region *r;
+
+	cmr_lose(CMR_LOSS_blocks);
+	cmr_lose(CMR_LOSS_hooks);
+	r = open_with((struct cmr_region_options){ 0 });
+	CHECK_EQ_U64(totals(r).losses.blocks, 0);
+	CHECK_EQ_U64(totals(r).losses.hooks, 1);
+	cmr_lose(CMR_LOSS_stacks);
+	CHECK_EQ_U64(totals(r).losses.stacks, 1);
+	cmr_region_close(r);
+	cmr_lose(CMR_LOSS_stacks);
+	CHECK_EQ_U64(totals(r).losses.stacks, 1);
+	CHECK_EQ_U64(totals(r).losses.hooks, 1);
+	cmr_region_free(r);
+}
+
 static bool refuse(size_t bytes)
 {
 	(void)bytes;

@@ -77,7 +77,7 @@ struct cmr_region {
 	struct cmr_old_thread old_threads[CMR_MAX_OLD_THREADS];
 	struct cmr_apart apart;
 	uint64_t resident[CMR_N_RANGE_CLASSES]; /* bytes of those in memory (session/resident.h) */
-	struct cmr_losses losses_at_start, losses; /* `losses`: between start and stop */
+	struct cmr_losses losses_at_start, losses; /* `losses`: from start to stop; hooks: from load */
 	struct cmr_region *next_free;              /* protected by the lock of region.c */
 };
 
@@ -182,7 +182,7 @@ struct cmr_totals {
 	uint64_t period; /* largest sampling period in use while open; 1 = every block located */
 	uint64_t own_peak, old_at_peak, resized_old, largest;
 	uint64_t old_current, old_blocks;
-	struct cmr_losses losses; /* since the start, until now or the stop */
+	struct cmr_losses losses; /* from the start (hooks: from load) until now or the stop */
 	bool exact;               /* no share of a location is an estimate */
 };
 void cmr_region_totals(const struct cmr_region *region, struct cmr_totals *out);
