@@ -307,6 +307,6 @@ def tidy(item: pytest.Item, excinfo: pytest.ExceptionInfo[Any], report: Any) -> 
     # a JUnit file would have the message.
     from _pytest._code.code import ExceptionChainRepr, ReprFileLocation
 
-    text = excinfo.getrepr(style="value").reprtraceback
+    text = excinfo.getrepr(style="value", tbfilter=False).reprtraceback
     crash = ReprFileLocation(path, line, str(error))
     report.longrepr = ExceptionChainRepr([(text, crash, None)])
