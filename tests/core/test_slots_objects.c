@@ -99,7 +99,7 @@ CMR_TEST(a_lazy_deeply_bound_object_keeps_the_malloc_of_its_library)
 }
 
 struct seen {
-	unsigned own, jemalloc, mimalloc, others;
+	unsigned own, jemalloc, stripped, mimalloc, others;
 };
 
 static void on_allocator(const char *file, const char *allocator, void *data)
@@ -110,6 +110,8 @@ static void on_allocator(const char *file, const char *allocator, void *data)
 		seen->own += strcmp(allocator, "own malloc") == 0;
 	else if (strstr(file, "hidden_jemalloc") != NULL)
 		seen->jemalloc += strcmp(allocator, "jemalloc") == 0;
+	else if (strstr(file, "stripped_jemalloc") != NULL)
+		seen->stripped += strcmp(allocator, "jemalloc") == 0;
 	else if (strstr(file, "shown_mimalloc") != NULL)
 		seen->mimalloc += strcmp(allocator, "mimalloc") == 0;
 	else if (!UNDER_SANITIZER) {
@@ -120,9 +122,9 @@ static void on_allocator(const char *file, const char *allocator, void *data)
 
 CMR_TEST(private_allocators_are_named)
 {
-	struct seen seen = { 0, 0, 0, 0 };
+	struct seen seen = { 0, 0, 0, 0, 0 };
 
-	void *objects[3];
+	void *objects[4];
 
 	refresh();
 	cmr_hooks_private_allocators(on_allocator, &seen);
@@ -130,12 +132,14 @@ CMR_TEST(private_allocators_are_named)
 	objects[0] = rig_open(FIXTURE("own_malloc"), RTLD_NOW | RTLD_LOCAL);
 	objects[1] = rig_open(FIXTURE("hidden_jemalloc"), RTLD_NOW | RTLD_LOCAL);
 	objects[2] = rig_open(FIXTURE("shown_mimalloc"), RTLD_NOW | RTLD_LOCAL);
+	objects[3] = rig_open(FIXTURE("stripped_jemalloc"), RTLD_NOW | RTLD_LOCAL);
 	cmr_hooks_private_allocators(on_allocator, &seen);
 	CHECK_EQ_U64(seen.own, 1);
 	CHECK_EQ_U64(seen.jemalloc, 1);
 	CHECK_EQ_U64(seen.mimalloc, 1);
+	CHECK_EQ_U64(seen.stripped, 1);
 	CHECK_EQ_U64(seen.others, 0);
-	for (int i = 0; i < 3; i++)
+	for (int i = 0; i < 4; i++)
 		dlclose(objects[i]);
 }
 

@@ -72,8 +72,9 @@ enum cmr_child {
 extern _Atomic uint64_t cmr_children[CMR_N_CHILDREN];
 
 /* Objects with an allocator of their own, whose blocks no slot leads to: calls
- * VISIT(file, "jemalloc" | "mimalloc" | "tcmalloc" | "own malloc", data) for each, in load order and
- * outside the loader's locks. Reads files; never from a hook. */
+ * VISIT(file, "jemalloc" | "mimalloc" | "tcmalloc" | "own malloc", data) for each of each object, in
+ * load order and outside the loader's locks. Reads files (milliseconds); never from a hook. An
+ * interpreter that has mimalloc built in is among them. */
 void cmr_hooks_private_allocators(void (*visit)(const char *, const char *, void *), void *data);
 
 #endif

@@ -1,8 +1,8 @@
 /* Objects that bring an allocator of their own: polars, pyarrow, a jemalloc linked into a library.
  *
- * Their blocks never pass a slot. They are told by names that they define: in the dynamic symbols,
- * or, where the file still has them, among all its symbols. A stripped file that exports none of
- * them is not recognised. */
+ * Their blocks never pass a slot. They are told by names that they define, in the dynamic symbols or,
+ * where the file still has them, among all its symbols; and by the words that begin each message of
+ * these allocators, which a stripped file has too. */
 #include <elf.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -18,30 +18,40 @@
 
 #define MAX_OBJECTS 1024
 #define MAX_FILE 512
-/* A larger table of names is not searched: that would cost more than the remark is worth. */
+/* Larger tables are not searched: that would cost more than the remark is worth. */
 #define MAX_NAMES_BYTES ((size_t)4 << 20)
+#define MAX_TEXT_BYTES ((size_t)64 << 20)
 
-/* First match counts. Rust's jemalloc crates and Arrow build it with prefixes of their own. */
+enum allocator { JEMALLOC, MIMALLOC, TCMALLOC, OWN_MALLOC, N_ALLOCATORS };
+
+static const char *const allocator_names[N_ALLOCATORS] = { "jemalloc", "mimalloc", "tcmalloc",
+							   "own malloc" };
+
+/* Rust's jemalloc crates and Arrow build theirs with prefixes. */
 static const struct {
-	const char *symbol, *allocator;
+	const char *symbol;
+	enum allocator allocator;
 } marks[] = {
-	{ "mallocx", "jemalloc" },
-	{ "je_malloc", "jemalloc" },
-	{ "je_mallocx", "jemalloc" },
-	{ "_rjem_malloc", "jemalloc" },
-	{ "_rjem_mallocx", "jemalloc" },
-	{ "je_arrow_malloc", "jemalloc" },
-	{ "je_arrow_mallocx", "jemalloc" },
-	{ "mi_malloc", "mimalloc" },
-	{ "_mi_malloc_generic", "mimalloc" },
-	{ "tc_malloc", "tcmalloc" },
-	{ "TCMallocInternalMalloc", "tcmalloc" },
+	{ "mallocx", JEMALLOC },
+	{ "je_malloc", JEMALLOC },
+	{ "je_mallocx", JEMALLOC },
+	{ "_rjem_malloc", JEMALLOC },
+	{ "_rjem_mallocx", JEMALLOC },
+	{ "je_arrow_malloc", JEMALLOC },
+	{ "je_arrow_mallocx", JEMALLOC },
+	{ "mi_malloc", MIMALLOC },
+	{ "arrow_mi_malloc_aligned", MIMALLOC },
+	{ "tc_malloc", TCMALLOC },
+	{ "TCMallocInternalMalloc", TCMALLOC },
 };
 #define N_MARKS (sizeof marks / sizeof *marks)
 
+static const char *const messages[N_ALLOCATORS] = { "<jemalloc>: ", "mimalloc: ", "tcmalloc: ",
+						    NULL };
+
 struct object {
 	char file[MAX_FILE];
-	const char *allocator; /* NULL: its dynamic symbols do not tell */
+	unsigned found; /* bit per allocator */
 };
 
 struct objects {
@@ -49,12 +59,16 @@ struct objects {
 	size_t n;
 };
 
-static const char *allocator_by_symbols(const struct cmr_elf *elf)
+static unsigned found_by_symbols(const struct cmr_elf *elf)
 {
+	unsigned found = 0;
+
 	for (size_t i = 0; i < N_MARKS; i++)
 		if (cmr_elf_find(elf, marks[i].symbol) != NULL)
-			return marks[i].allocator;
-	return cmr_elf_find(elf, "malloc") != NULL ? "own malloc" : NULL;
+			found |= 1u << marks[i].allocator;
+	if (found == 0 && cmr_elf_find(elf, "malloc") != NULL)
+		found = 1u << OWN_MALLOC;
+	return found;
 }
 
 /* libc, also while another allocator stands in for its malloc; ld.so of an old one; the allocator
@@ -79,7 +93,7 @@ static int collect(struct dl_phdr_info *info, size_t size, void *data)
 	if (!cmr_elf_read(&elf, info) || is_expected(&elf) || strlen(elf.name) >= MAX_FILE)
 		return 0;
 	strcpy(object->file, elf.name[0] != 0 ? elf.name : "/proc/self/exe");
-	object->allocator = allocator_by_symbols(&elf);
+	object->found = found_by_symbols(&elf);
 	objects->n++;
 	return 0;
 }
@@ -124,61 +138,90 @@ static const void *contents_of(const unsigned char *image, size_t bytes,
 	return image + section->sh_offset;
 }
 
-static bool find_symtab(const unsigned char *image, size_t bytes, struct symtab *symtab)
+/* The section headers of a file image, checked; NULL when it has none. */
+static const ElfW(Shdr) *sections_of(const unsigned char *image, size_t bytes)
 {
 	const ElfW(Ehdr) *header = (const void *)image;
-	const ElfW(Shdr) *sections, *names;
 
 	if (bytes < sizeof *header || memcmp(header->e_ident, ELFMAG, SELFMAG) != 0 ||
-	    header->e_shoff > bytes || header->e_shentsize != sizeof *sections ||
-	    header->e_shnum > (bytes - header->e_shoff) / sizeof *sections ||
+	    header->e_shoff > bytes || header->e_shentsize != sizeof(ElfW(Shdr)) ||
+	    header->e_shnum > (bytes - header->e_shoff) / sizeof(ElfW(Shdr)) ||
 	    header->e_shoff % _Alignof(ElfW(Shdr)) != 0)
-		return false;
-	sections = (const void *)(image + header->e_shoff);
-	for (unsigned i = 0; i < header->e_shnum; i++) {
-		if (sections[i].sh_type != SHT_SYMTAB || sections[i].sh_link >= header->e_shnum)
-			continue;
-		names = &sections[sections[i].sh_link];
-		symtab->symbols = contents_of(image, bytes, &sections[i], _Alignof(ElfW(Sym)));
-		symtab->n = sections[i].sh_size / sizeof(ElfW(Sym));
-		symtab->names = contents_of(image, bytes, names, 1);
-		symtab->names_bytes = names->sh_size;
-		return symtab->symbols != NULL && symtab->names != NULL &&
-		       symtab->names_bytes <= MAX_NAMES_BYTES;
-	}
-	return false;
+		return NULL;
+	return (const void *)(image + header->e_shoff);
 }
 
-static const char *allocator_by_image(const unsigned char *image, size_t bytes)
+static unsigned found_in_symbols(const unsigned char *image, size_t bytes,
+				 const ElfW(Shdr) *section, const ElfW(Shdr) *names)
 {
-	struct symtab symtab;
+	const struct symtab symtab = {
+		.symbols = contents_of(image, bytes, section, _Alignof(ElfW(Sym))),
+		.n = section->sh_size / sizeof(ElfW(Sym)),
+		.names = contents_of(image, bytes, names, 1),
+		.names_bytes = names->sh_size,
+	};
+	unsigned found = 0;
 
-	if (!find_symtab(image, bytes, &symtab))
-		return NULL;
+	if (symtab.symbols == NULL || symtab.names == NULL || symtab.names_bytes > MAX_NAMES_BYTES)
+		return 0;
 	for (size_t i = 0; i < N_MARKS; i++)
 		if (defines(&symtab, marks[i].symbol))
-			return marks[i].allocator;
-	return NULL;
+			found |= 1u << marks[i].allocator;
+	return found;
 }
 
-static const char *allocator_by_file(const char *file)
+/* Constants that the program does not change: there the messages are. */
+static unsigned found_in_text(const unsigned char *image, size_t bytes, const ElfW(Shdr) *section)
 {
-	const char *allocator = NULL;
+	const void *text = contents_of(image, bytes, section, 1);
+	unsigned found = 0;
+
+	if (text == NULL || section->sh_size > MAX_TEXT_BYTES)
+		return 0;
+	for (int i = 0; i < N_ALLOCATORS; i++)
+		if (messages[i] != NULL &&
+		    memmem(text, section->sh_size, messages[i], strlen(messages[i])) != NULL)
+			found |= 1u << i;
+	return found;
+}
+
+static unsigned found_in_image(const unsigned char *image, size_t bytes)
+{
+	const ElfW(Ehdr) *header = (const void *)image;
+	const ElfW(Shdr) *sections = sections_of(image, bytes);
+	unsigned found = 0;
+
+	for (unsigned i = 0; sections != NULL && i < header->e_shnum; i++) {
+		const ElfW(Shdr) *section = &sections[i];
+
+		if (section->sh_type == SHT_SYMTAB && section->sh_link < header->e_shnum)
+			found |= found_in_symbols(image, bytes, section,
+						  &sections[section->sh_link]);
+		else if (section->sh_type == SHT_PROGBITS && (section->sh_flags & SHF_ALLOC) != 0 &&
+			 (section->sh_flags & (SHF_WRITE | SHF_EXECINSTR)) == 0)
+			found |= found_in_text(image, bytes, section);
+	}
+	return found;
+}
+
+static unsigned found_in_file(const char *file)
+{
+	unsigned found = 0;
 	struct stat status;
 	void *image;
 	int fd = open(file, O_RDONLY | O_CLOEXEC);
 
 	if (fd < 0)
-		return NULL;
+		return 0;
 	if (fstat(fd, &status) == 0 && status.st_size > 0) {
 		image = mmap(NULL, (size_t)status.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
 		if (image != MAP_FAILED) {
-			allocator = allocator_by_image(image, (size_t)status.st_size);
+			found = found_in_image(image, (size_t)status.st_size);
 			munmap(image, (size_t)status.st_size);
 		}
 	}
 	close(fd);
-	return allocator;
+	return found;
 }
 
 void cmr_hooks_private_allocators(void (*visit)(const char *, const char *, void *), void *data)
@@ -190,12 +233,12 @@ void cmr_hooks_private_allocators(void (*visit)(const char *, const char *, void
 		return;
 	dl_iterate_phdr(collect, &objects);
 	for (size_t i = 0; i < objects.n; i++) {
-		const char *allocator = objects.all[i].allocator;
+		struct object *object = &objects.all[i];
 
-		if (allocator == NULL)
-			allocator = allocator_by_file(objects.all[i].file);
-		if (allocator != NULL)
-			visit(objects.all[i].file, allocator, data);
+		object->found |= found_in_file(object->file);
+		for (int a = 0; a < N_ALLOCATORS; a++)
+			if ((object->found & 1u << a) != 0)
+				visit(object->file, allocator_names[a], data);
 	}
 	cmr_memory_unmap(objects.all, MAX_OBJECTS * sizeof(struct object));
 	errno = saved;
