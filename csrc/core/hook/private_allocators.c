@@ -170,7 +170,20 @@ static unsigned found_in_symbols(const unsigned char *image, size_t bytes,
 	return found;
 }
 
-/* Constants that the program does not change: there the messages are. */
+/* Whether SECTION holds constants: there the messages are. */
+static bool has_constants(const unsigned char *image, size_t bytes, const ElfW(Shdr) *sections,
+			  const ElfW(Shdr) *section)
+{
+	const ElfW(Ehdr) *header = (const void *)image;
+	const char *names;
+
+	if (section->sh_type != SHT_PROGBITS || header->e_shstrndx >= header->e_shnum)
+		return false;
+	names = contents_of(image, bytes, &sections[header->e_shstrndx], 1);
+	return names != NULL && section->sh_name < sections[header->e_shstrndx].sh_size &&
+	       strncmp(names + section->sh_name, ".rodata", 7) == 0;
+}
+
 static unsigned found_in_text(const unsigned char *image, size_t bytes, const ElfW(Shdr) *section)
 {
 	const void *text = contents_of(image, bytes, section, 1);
@@ -197,8 +210,7 @@ static unsigned found_in_image(const unsigned char *image, size_t bytes)
 		if (section->sh_type == SHT_SYMTAB && section->sh_link < header->e_shnum)
 			found |= found_in_symbols(image, bytes, section,
 						  &sections[section->sh_link]);
-		else if (section->sh_type == SHT_PROGBITS && (section->sh_flags & SHF_ALLOC) != 0 &&
-			 (section->sh_flags & (SHF_WRITE | SHF_EXECINSTR)) == 0)
+		else if (has_constants(image, bytes, sections, section))
 			found |= found_in_text(image, bytes, section);
 	}
 	return found;
