@@ -123,9 +123,14 @@ static void *be_born(void *stamp)
 {
 	uintptr_t before = guard_word();
 
+	/* Whoever ran before in the new thread made it known already, as an old one. */
+	for (int plane = 0; plane < CMR_N_PLANES; plane++)
+		cmr_thread_self()->view[plane].config = 5;
 	cmr_thread_born(*(uint64_t *)stamp);
 	CHECK_EQ_U64(guard_word(), before);
 	CHECK_EQ_U64(cmr_thread_self()->birth, *(uint64_t *)stamp);
+	for (int plane = 0; plane < CMR_N_PLANES; plane++)
+		CHECK_EQ_U64(cmr_thread_self()->view[plane].config, 0);
 	return NULL;
 }
 
@@ -182,6 +187,24 @@ CMR_TEST(at_exit_the_struct_is_returned_once_and_guarded)
 	CHECK_EQ_U64(at_exit.guard, CMR_GUARD_ALL);
 	CHECK_EQ_U64(at_exit.threads, 1);
 	CHECK(at_exit.self_gone);
+}
+
+CMR_TEST(threads_end_in_any_order)
+{
+	const int orders[6][3] = { { 0, 1, 2 }, { 0, 2, 1 }, { 1, 0, 2 },
+				   { 1, 2, 0 }, { 2, 0, 1 }, { 2, 1, 0 } };
+	struct worker workers[3];
+
+	must_init();
+	for (int o = 0; o < 6; o++) {
+		for (int i = 0; i < 3; i++)
+			begin(&workers[i], 0);
+		CHECK_EQ_U64(n_threads(), 4);
+		for (unsigned i = 0; i < 3; i++) {
+			end(&workers[orders[o][i]]);
+			CHECK_EQ_U64(n_threads(), 3 - i);
+		}
+	}
 }
 
 CMR_TEST(structs_are_used_again)
@@ -305,7 +328,7 @@ static void in_child(void)
 
 	cmr_thread_on_exit = count_returned;
 	cmr_thread_after_fork();
-	CHECK_EQ_U64(returned, 1); /* the idle one; the one inside an event is left alone */
+	CHECK_EQ_U64(returned, 2); /* the idle ones; the one inside an event is left alone */
 	CHECK_EQ_U64(n_threads(), 1);
 	CHECK_EQ_PTR(cmr_tls.self, self);
 	CHECK_EQ_U64(self->ordinal, ordinal);
@@ -325,16 +348,18 @@ static void in_strange_child(void)
 
 CMR_TEST(only_the_forking_thread_survives)
 {
-	struct worker idle, busy;
+	struct worker idle, other, busy;
 
 	must_init();
 	begin(&idle, 0);
 	begin(&busy, OUTER);
-	CHECK_EQ_U64(n_threads(), 3);
+	begin(&other, 0);
+	CHECK_EQ_U64(n_threads(), 4);
 	CHECK(passes_in_child(in_child));
 	CHECK(passes_in_child(in_strange_child));
-	CHECK_EQ_U64(n_threads(), 3);
+	CHECK_EQ_U64(n_threads(), 4);
 	end(&idle);
+	end(&other);
 	end(&busy);
 	CHECK_EQ_U64(n_threads(), 1);
 }
@@ -357,6 +382,83 @@ static void alone_in_child(void)
 	cmr_thread_after_fork();
 	CHECK_EQ_U64(n_threads(), 1);
 	CHECK(cmr_thread_quiesce(CMR_PLANE_OUTER));
+}
+
+static void *fork_here(void *nothing)
+{
+	cmr_thread_self();
+	CHECK(passes_in_child(alone_in_child));
+	return nothing;
+}
+
+CMR_TEST(any_thread_may_fork)
+{
+	must_init();
+	run(fork_here, NULL);
+	CHECK_EQ_U64(n_threads(), 1);
+}
+
+/* A thread that holds a lock for as long as a test wants. */
+static sem_t held, go_on;
+
+static void stay(struct cmr_thread *thread, void *data)
+{
+	(void)thread;
+	(void)data;
+	sem_post(&held);
+	sem_wait(&go_on);
+}
+
+static void *hold_list(void *nothing)
+{
+	cmr_thread_each(stay, NULL);
+	return nothing;
+}
+
+static bool stay_in_pool(size_t bytes)
+{
+	(void)bytes;
+	sem_post(&held);
+	sem_wait(&go_on);
+	return true;
+}
+
+static void *hold_pools(void *nothing)
+{
+	static struct cmr_pool pool = CMR_POOL(32);
+
+	CHECK(cmr_pool_get(&pool) != NULL);
+	return nothing;
+}
+
+static void use_both(void)
+{
+	struct cmr_pool pool = CMR_POOL(32);
+
+	cmr_memory_set_gatekeeper(NULL);
+	alone_in_child();
+	CHECK(cmr_pool_get(&pool) != NULL);
+}
+
+CMR_TEST(a_fork_frees_locks_that_others_hold)
+{
+	pthread_t holder;
+
+	must_init();
+	sem_init(&held, 0, 0);
+	sem_init(&go_on, 0, 0);
+	REQUIRE(pthread_create(&holder, NULL, hold_list, NULL) == 0);
+	sem_wait(&held);
+	CHECK(passes_in_child(use_both));
+	sem_post(&go_on);
+	pthread_join(holder, NULL);
+	cmr_memory_set_gatekeeper(stay_in_pool);
+	REQUIRE(pthread_create(&holder, NULL, hold_pools, NULL) == 0);
+	sem_wait(&held);
+	cmr_memory_set_gatekeeper(NULL);
+	CHECK(passes_in_child(use_both));
+	sem_post(&go_on);
+	pthread_join(holder, NULL);
 }
 
 /* The lock may be held by a thread that the child does not have. */

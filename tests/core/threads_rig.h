@@ -87,6 +87,8 @@ static inline void *have_event(void *argument)
 
 	cmr_thread_self();
 	cmr_gate_enter(planes);
+	cmr_gate_leave(planes); /* the next is not the first */
+	cmr_gate_enter(planes);
 	sem_post(&w->inside);
 	sem_wait(&w->leave);
 	cmr_gate_leave(planes);
