@@ -9,8 +9,8 @@ except ImportError as error:
         raise
     raise ImportError(
         "cmemray's core needs 16 bytes of the thread-local storage that the C library keeps for "
-        "libraries loaded late, and other libraries have used it up. Import cmemray.measure's core "
-        "before them (cmemray.measure() does), or raise the reserve with the environment variable "
+        "libraries loaded late, and other libraries have used it up. Call cmemray.measure() before "
+        "they are imported, or raise the reserve with the environment variable "
         "GLIBC_TUNABLES=glibc.rtld.optional_static_tls=4096"
     ) from error
 

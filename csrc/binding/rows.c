@@ -4,65 +4,77 @@
 
 #include "heap/location.h"
 #include "os/kinds.h"
-#include "os/memory.h"
-#include "table/intern.h"
 
 __extension__ typedef unsigned __int128 wide;
 
 /* Rows with the same stack, as shown, and the same allocator. */
 struct group {
 	uint32_t stack, kind;
-	int64_t bytes, blocks;  /* blocks in CMR_BLOCK_UNIT */
+	int64_t bytes, blocks; /* blocks in CMR_BLOCK_UNIT */
 	uint64_t shown_bytes, shown_blocks, remainder;
 };
 
 struct builder {
-	struct cmr_decoder *decoder;
-	struct cmr_intern set; /* a = stack << 32 | kind; number = index in groups + 1 */
+	struct cmr_decoder decoder;
 	struct group *groups;
 	uint32_t *order; /* scratch of scaling */
-	uint32_t n, capacity;
+	uint32_t n;
 };
 
 static bool add_row(struct builder *b, const struct cmr_usage_row *row)
 {
 	struct cmr_location location = cmr_locations_get(row->location);
-	uint32_t stack = 0, number;
-	struct group *group;
+	uint32_t stack = 0;
 
 	if (location.node != CMR_NODE_LOST)
-		stack = cmr_decoder_stack(b->decoder, location.node);
+		stack = cmr_decoder_stack(location.node);
 	if (stack == UINT32_MAX)
 		return false;
-	number = cmr_intern_add(&b->set,
-				(struct cmr_key){ (uint64_t)stack << 32 | location.kind, 0 });
-	if (number == 0) {
-		PyErr_NoMemory();
-		return false;
-	}
-	group = &b->groups[number - 1];
-	if (number > b->n) {
-		b->n = number;
-		group->stack = stack;
-		group->kind = location.kind;
-	}
-	group->bytes += row->bytes;
-	group->blocks += row->blocks;
+	b->groups[b->n++] = (struct group){
+		.stack = stack,
+		.kind = location.kind,
+		.bytes = row->bytes,
+		.blocks = row->blocks,
+	};
 	return true;
 }
 
-/* Largest first; what is equal in size is ordered by content. */
-static int compare_groups(const void *left, const void *right, void *data)
+static int compare_keys(const void *left, const void *right)
 {
 	const struct group *a = left, *b = right;
-	const struct builder *builder = data;
+
+	if (a->stack != b->stack)
+		return a->stack < b->stack ? -1 : 1;
+	return (a->kind > b->kind) - (a->kind < b->kind);
+}
+
+static void merge_groups(struct builder *b)
+{
+	uint32_t n = 0;
+
+	qsort(b->groups, b->n, sizeof *b->groups, compare_keys);
+	for (uint32_t i = 0; i < b->n; i++) {
+		if (n > 0 && compare_keys(&b->groups[n - 1], &b->groups[i]) == 0) {
+			b->groups[n - 1].bytes += b->groups[i].bytes;
+			b->groups[n - 1].blocks += b->groups[i].blocks;
+		} else {
+			b->groups[n++] = b->groups[i];
+		}
+	}
+	b->n = n;
+}
+
+/* Largest first; what is equal in size is ordered by content. */
+static int compare_groups(const void *left, const void *right)
+{
+	const struct group *a = left, *b = right;
 	int order;
 
 	if (a->bytes != b->bytes)
 		return a->bytes > b->bytes ? -1 : 1;
 	if (a->blocks != b->blocks)
 		return a->blocks > b->blocks ? -1 : 1;
-	order = cmr_decoder_compare(builder->decoder, a->stack, b->stack);
+	order = cmr_decoder_compare(a->stack, b->stack);
 	return order != 0 ? order : (a->kind > b->kind) - (a->kind < b->kind);
 }
 
@@ -131,7 +143,7 @@ static void show_groups(struct builder *b)
 
 static PyObject *build_row(struct builder *b, const struct group *group, bool estimated)
 {
-	PyObject *frames = cmr_decoder_frames(b->decoder, group->stack);
+	PyObject *frames = cmr_decoder_frames(&b->decoder, group->stack);
 
 	if (frames == NULL)
 		return NULL;
@@ -154,41 +166,34 @@ static PyObject *build_list(struct builder *b, bool estimated)
 	return list;
 }
 
-static void close_builder(struct builder *b)
-{
-	cmr_intern_fini(&b->set);
-	if (b->groups != NULL)
-		cmr_memory_unmap(b->groups, b->capacity * sizeof *b->groups);
-	if (b->order != NULL)
-		cmr_memory_unmap(b->order, b->capacity * sizeof *b->order);
-	cmr_decoder_free(b->decoder);
-}
-
 PyObject *cmr_rows_build(const struct cmr_usage_row *rows, uint32_t n, struct cmr_rows_total total)
 {
-	struct builder b = { .capacity = n + 1 };
+	struct builder b = { .n = 0 };
 	PyObject *list = NULL;
 
-	b.decoder = cmr_decoder_new();
-	if (b.decoder == NULL)
+	if (n == 0)
+		return PyList_New(0);
+	if (!cmr_decoder_init(&b.decoder))
 		return NULL;
-	b.groups = cmr_memory_map(b.capacity * sizeof *b.groups);
-	b.order = cmr_memory_map(b.capacity * sizeof *b.order);
-	if (b.groups == NULL || b.order == NULL ||
-	    cmr_intern_init(&b.set, b.capacity, NULL) != CMR_OK) {
+	b.groups = PyMem_RawMalloc(n * sizeof *b.groups);
+	b.order = PyMem_RawMalloc(n * sizeof *b.order);
+	if (b.groups == NULL || b.order == NULL) {
 		PyErr_NoMemory();
 		goto out;
 	}
 	for (uint32_t i = 0; i < n; i++)
 		if (!add_row(&b, &rows[i]))
 			goto out;
-	qsort_r(b.groups, b.n, sizeof *b.groups, compare_groups, &b);
+	merge_groups(&b);
+	qsort(b.groups, b.n, sizeof *b.groups, compare_groups);
 	if (total.estimated)
 		scale_groups(&b, &total);
 	else
 		show_groups(&b);
 	list = build_list(&b, total.estimated);
 out:
-	close_builder(&b);
+	PyMem_RawFree(b.order);
+	PyMem_RawFree(b.groups);
+	cmr_decoder_fini(&b.decoder);
 	return list;
 }

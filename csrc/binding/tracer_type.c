@@ -191,33 +191,46 @@ static PyObject *tracer_start(PyObject *self, PyObject *args, PyObject *keywords
 
 static PyObject *build_survivor(struct cmr_decoder *decoder, const struct cmr_object *entry)
 {
-	uint32_t stack = 0;
-	PyObject *frames;
+	PyObject *frames = cmr_decoder_frames(decoder, entry->node);
 
-	if (entry->node != CMR_NODE_LOST)
-		stack = cmr_decoder_stack(decoder, entry->node);
-	frames = stack != UINT32_MAX ? cmr_decoder_frames(decoder, stack) : NULL;
 	if (frames == NULL)
 		return NULL;
 	return Py_BuildValue("(ON)", (PyObject *)entry->address, frames);
 }
 
+/* Puts the number of the decoded stack in place of each entry's node. */
+static bool decode_nodes(struct cmr_object *entries, size_t n)
+{
+	for (size_t i = 0; i < n; i++) {
+		entries[i].node =
+			entries[i].node != CMR_NODE_LOST ? cmr_decoder_stack(entries[i].node) : 0;
+		if (entries[i].node == UINT32_MAX)
+			return false;
+	}
+	return true;
+}
+
 static PyObject *build_survivors(struct cmr_objects *objects)
 {
-	struct cmr_decoder *decoder = cmr_decoder_new();
 	size_t n = cmr_objects_sort(objects);
 	PyObject *list = PyList_New(0), *item;
-	bool failed = decoder == NULL || list == NULL;
+	struct cmr_decoder decoder;
+	bool failed;
 
+	if (!cmr_decoder_init(&decoder)) {
+		Py_XDECREF(list);
+		return NULL;
+	}
+	failed = list == NULL || !decode_nodes(objects->items, n);
 	for (size_t i = 0; i < n && !failed; i++) {
 		/* One that is being torn down is no survivor. */
 		if (Py_REFCNT((PyObject *)objects->items[i].address) <= 0)
 			continue;
-		item = build_survivor(decoder, &objects->items[i]);
+		item = build_survivor(&decoder, &objects->items[i]);
 		failed = item == NULL || PyList_Append(list, item) != 0;
 		Py_XDECREF(item);
 	}
-	cmr_decoder_free(decoder);
+	cmr_decoder_fini(&decoder);
 	if (failed)
 		Py_CLEAR(list);
 	return list;

@@ -160,3 +160,19 @@ def test_free_lists_are_emptied():
             ask()
         totals.add((m.peak, m.total, m.count))
     assert len(totals) == 1
+
+
+def test_no_room_for_thread_local_storage_is_explained(run_python):
+    out = run_python(
+        "import sys\n"
+        "class Finder:\n"
+        "    def find_spec(self, name, path, target=None):\n"
+        "        if name == 'cmemray._core':\n"
+        "            raise ImportError('cannot allocate memory in static TLS block')\n"
+        "sys.meta_path.insert(0, Finder())\n"
+        "import cmemray\n"
+        "try: cmemray.measure()\n"
+        "except ImportError as error: print(error)"
+    )
+    assert "16 bytes" in out
+    assert "GLIBC_TUNABLES=glibc.rtld.optional_static_tls=" in out

@@ -162,3 +162,53 @@ def test_stacks_of_threads_end_at_their_own_bottom():
     assert functions[:2] == ["big", "run"]
     assert functions[-1] == "_bootstrap"
     del young
+
+
+def test_stress_of_everything_at_once(run_python):
+    """Threads allocate, compile, recurse and come and go while measurements start and stop."""
+    out = run_python(STRESS)
+    assert out == "fine\n"
+
+
+STRESS = """
+import gc, sys, threading, time, cmemray
+end = time.monotonic() + 3
+sys.setswitchinterval(1e-4)
+def recurse(n):
+    return [bytearray(n * 10)] + recurse(n - 1) if n else []
+def generate(n):
+    yield from (str(i) * 5 for i in range(n))
+def churn(i):
+    while time.monotonic() < end:
+        recurse(60); list(generate(300)); {j: (j, [j]) for j in range(300)}
+def compiling(i):
+    n = 0
+    while time.monotonic() < end:
+        space = {}; n += 1
+        exec(compile(f"def f{n}(x): return [bytearray(x), {{x: {n}}}]", f"f{n}.py", "exec"), space)
+        space[f"f{n}"](n % 5000)
+def spawning(i):
+    while time.monotonic() < end:
+        thread = threading.Thread(target=recurse, args=(30,)); thread.start(); thread.join()
+def looking(i):
+    while time.monotonic() < end:
+        sys._current_frames(); gc.collect(1); time.sleep(0.001)
+def measuring(i):
+    while time.monotonic() < end:
+        options = dict(attribution=("exact", "budgeted")[i % 2], basis=("requested", "system")[i // 2 % 2])
+        with cmemray.measure(**options) as m:
+            kept = recurse(40)
+            list(generate(200))
+        assert m.total >= m.peak, (m.total, m.peak)
+        assert not m.incomplete, m.incomplete_reason
+        rows = m.locations_at_peak()
+        assert m.estimated or sum(row.size for row in rows) == m.peak
+        m.leaks()
+work = [churn, churn, compiling, spawning, looking, measuring, measuring, measuring, measuring]
+failed = []
+threading.excepthook = lambda args: failed.append(args)
+threads = [threading.Thread(target=function, args=(i,)) for i, function in enumerate(work)]
+for thread in threads: thread.start()
+for thread in threads: thread.join()
+print("fine" if not failed else failed)
+"""
