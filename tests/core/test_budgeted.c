@@ -206,6 +206,23 @@ CMR_TEST(enough_samples_make_up_a_peak)
 	cmr_region_free(r);
 }
 
+/* The period follows live bytes at once, whether the block that did it was sampled or not. */
+CMR_TEST(the_period_follows_every_block)
+{
+	struct cmr_region *r = open_with((struct cmr_region_options){ .max_period = 65536, .seed = 8 });
+
+	for (unsigned i = 0; i < 30000; i++) {
+		alloc(i, 100);
+		if (!CHECK_EQ_U64(totals(r).current >> (11 + r->period_log2), 0) ||
+		    !CHECK_EQ_U64(cmr_planes[OUTER].period_log2, r->period_log2))
+			break;
+	}
+	CHECK(r->period_log2 >= 11);
+	for (unsigned i = 0; i < 30000; i++)
+		release(i);
+	cmr_region_free(r);
+}
+
 /* A small peak does not make a long program exact: it would pay for every block. */
 CMR_TEST(many_samples_are_enough)
 {

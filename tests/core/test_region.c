@@ -157,6 +157,23 @@ CMR_TEST(stale_hash_entries_do_not_pile_up)
 	cmr_region_free(r);
 }
 
+/* Small blocks of exact attribution keep their location beside the granules. */
+CMR_TEST(small_exact_blocks_take_no_hash_entries)
+{
+	struct cmr_region *r = open_with((struct cmr_region_options){ .exact = true });
+	size_t before, after, leaves;
+
+	cmr_blocks_measure(&cmr_planes[OUTER].blocks, &before, &leaves);
+	for (unsigned i = 0; i < 1000; i++)
+		alloc(i, 1 + i % CMR_SMALL_MAX);
+	cmr_blocks_measure(&cmr_planes[OUTER].blocks, &after, &leaves);
+	CHECK_EQ_U64(after, before);
+	alloc(1001, CMR_SMALL_MAX + 1);
+	cmr_blocks_measure(&cmr_planes[OUTER].blocks, &after, &leaves);
+	CHECK_EQ_U64(after, before + 1);
+	cmr_region_free(r);
+}
+
 /* --- other threads ----------------------------------------------------------------------------- */
 
 struct visitor {
@@ -226,6 +243,32 @@ static void visitor_alloc(struct visitor *v, unsigned block, size_t size)
 	v->block = block;
 	v->size = size;
 	tell(v, 1);
+}
+
+static void *first_event(void *data)
+{
+	fake_stack_at(3);
+	if (data != NULL)
+		alloc(1, 77);
+	else
+		release(1);
+	return NULL;
+}
+
+/* A thread may come to its first event with nothing made for it. */
+CMR_TEST(the_first_event_of_a_thread_counts)
+{
+	struct cmr_region *r = open_with((struct cmr_region_options){ .exact = true });
+	pthread_t thread;
+
+	REQUIRE(pthread_create(&thread, NULL, first_event, r) == 0);
+	pthread_join(thread, NULL);
+	CHECK_EQ_U64(totals(r).current, 77);
+	CHECK_EQ_I64(share(r, false, 3), 77);
+	REQUIRE(pthread_create(&thread, NULL, first_event, NULL) == 0);
+	pthread_join(thread, NULL);
+	CHECK_EQ_U64(totals(r).current_blocks, 0);
+	cmr_region_free(r);
 }
 
 CMR_TEST(scopes_say_whose_blocks_count)
