@@ -237,7 +237,7 @@ static void m_protect(struct model *m, unsigned plane, int lo, int hi, unsigned 
 	struct m_owned owned = m_owned_by(m, thread, site);
 	struct m_page *pages = m->pages[plane][CMR_BASIS_REQUESTED];
 
-	if ((owned.in & m_mask(m, (enum cmr_plane_id)plane, CMR_N_BASES)) == 0)
+	if ((owned.in & m_mask(m, (enum cmr_plane_id)plane, CMR_BASIS_REQUESTED)) == 0)
 		return;
 	for (int at = lo; at < hi;) {
 		int end = at, mapping = pages[at].mapping;

@@ -186,7 +186,9 @@ void cmr_on_protect(enum cmr_plane_id id, uintptr_t start, size_t bytes, int pro
 	const struct cmr_range *found;
 	uint32_t location;
 
-	if (thread == NULL || !is_interval(start, bytes) || (prot & (PROT_WRITE | PROT_EXEC)) == 0)
+	if (thread == NULL || !is_interval(start, bytes) ||
+	    (prot & (PROT_WRITE | PROT_EXEC)) == 0 ||
+	    !cmr_booking_wanted(c.plane, CMR_FOR_REQUESTED, thread->view[id].tag))
 		return;
 	location = cmr_locations_here(thread, CMR_KIND_MPROTECT);
 	cmr_lock_take(&ranges->lock);
