@@ -81,7 +81,7 @@ print(json.dumps((time.process_time_ns() - start) / 1e6))
 
 
 def _python(python: Path, code: str, *arguments: str) -> float:
-    command = [str(python), "-c", code, *arguments]
+    command = [str(python), "-P", "-c", code, *arguments]
     done = subprocess.run(command, text=True, stdout=subprocess.PIPE, check=False)
     if done.returncode:
         raise SystemExit(f"bench: {' '.join(command)} ended with {done.returncode}")
