@@ -356,6 +356,26 @@ CMR_TEST(refused_memory_is_a_loss)
 	cmr_region_free(own);
 }
 
+/* A mapping cannot be split: its upper part is given up, and said to be lost. */
+CMR_TEST(a_split_without_memory_is_a_loss)
+{
+	struct cmr_region *own = open_with(requested);
+	unsigned i = 0;
+
+	cmr_memory_set_gatekeeper(refuse);
+	while (i < 1000000 && totals(own).losses.mappings == 0)
+		map(4 * i++, 3 * PAGE, RW, ANON);
+	CHECK_EQ_U64(totals(own).current, (i - 1) * 3 * PAGE);
+	unmap(5, PAGE);
+	CHECK_EQ_U64(totals(own).losses.mappings, 2);
+	CHECK_EQ_U64(totals(own).current, (i - 1) * 3 * PAGE - 2 * PAGE);
+	CHECK_EQ_U64(totals(own).current_blocks, i - 1);
+	cmr_memory_set_gatekeeper(NULL);
+	unmap(4, 3 * PAGE);
+	CHECK_EQ_U64(totals(own).current, (i - 2) * 3 * PAGE);
+	cmr_region_free(own);
+}
+
 CMR_TEST(a_thread_out_of_scope_may_unmap)
 {
 	struct cmr_region *own =

@@ -91,6 +91,7 @@ CMR_TEST(a_restart_reads_as_empty)
 {
 	struct fixture f;
 	struct cmr_usage_row row;
+	size_t mapped = cmr_memory_mapped();
 
 	begin(&f);
 	add(&f.usages, &f.ledger, 5, 100);
@@ -108,8 +109,11 @@ CMR_TEST(a_restart_reads_as_empty)
 	cmr_usages_restart(&f.usages);
 	CHECK_EQ_U64(f.usages.serial, 1);
 	CHECK_EQ_U64(cmr_usages_rows(&f.usages, &f.ledger, false, &row, 1), 0);
+	add(&f.usages, &f.ledger, 5, 4);
+	CHECK_EQ_I64(bytes_of(&f.usages, &f.ledger, false, 5), 4);
 	cmr_usages_fini(&f.usages);
 	cmr_usages_fini(&f.usages);
+	CHECK_EQ_U64(cmr_memory_mapped(), mapped);
 }
 
 CMR_TEST(counts_of_empty_blocks_are_rows)
