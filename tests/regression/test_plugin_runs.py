@@ -202,18 +202,19 @@ def test_28_the_baseline_works_across_workers(project, need) -> None:
 
 
 MANY = """
-import resource
+def resident():
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * 4
 
 @pytest.mark.parametrize("n", range(5000))
 @pytest.mark.limit_memory("1 MB")
 def test_it(n):
     bytearray(1000 + n % 7)
     if n == 1000:
-        _kept.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+        _kept.append(resident())
 
 def test_growth():
-    grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - _kept[0]
-    print("GROWN", grown)
+    print("GROWN", resident() - _kept[0])
 """
 
 
@@ -224,8 +225,9 @@ def test_29_five_thousand_tests_leave_no_memory_behind(project) -> None:
         [line] = [line for line in result.outlines if "GROWN" in line]
         return int(line.split()[-1])
 
-    # Plain pytest keeps its items and reports too; kibibytes.
-    assert growth() - growth(plugin="") < 4000
+    # Plain pytest keeps its items and reports too. 200 bytes for each test, and what the
+    # tracker's tables touch once; kibibytes.
+    assert growth() - growth(plugin="") < 800 + 1500
 
 
 def test_30_late_warnings_of_a_measured_test_do_no_harm(project) -> None:
