@@ -87,6 +87,14 @@ CMR_TEST(frames_without_python_code_are_passed_over)
 	call(frame_at(4), 0, 0)->code = 2; /* no object behind the tag bits */
 	check_node(cmr_chain_walk(&thread), node, 4, 10);
 	CHECK_EQ_U64(cmr_nodes_count(), 2);
+	/* Whatever stands where its instruction would be. */
+	for (int i = 0; i < 4; i++)
+		leave();
+	call(frame_at(5), 2, 10);
+	check_node(cmr_chain_walk(&thread), node, 3, 10);
+	leave();
+	call(frame_at(6), 2, 10)->owner = OWNER_ENTRY;
+	CHECK_EQ_U64(cmr_chain_walk(&thread), node);
 	/* An interpreter that has no such frames. */
 	provider.layout.skip_owner = 255;
 	top->owner = 255;

@@ -111,8 +111,8 @@ static int32_t offset_of(const struct cmr_code *code, uintptr_t base, uintptr_t 
 	return (int32_t)(bytes >> 1);
 }
 
-/* Node of FRAME below PARENT. Frames that hold no Python code, or have not begun to run, take the
- * node of their parent. */
+/* Node of FRAME, which is not to be skipped, below PARENT. Frames that hold no Python code, or have not
+ * begun to run, take the node of their parent. */
 static cmr_node_id make_node(struct cmr_chain *chain, const char *frame, uintptr_t instruction,
 			     cmr_node_id parent)
 {
@@ -121,8 +121,6 @@ static cmr_node_id make_node(struct cmr_chain *chain, const char *frame, uintptr
 	uintptr_t object, base;
 	int32_t offset;
 
-	if (is_skipped(layout, frame))
-		return parent;
 	object = word_at(frame, layout->code) & layout->code_mask;
 	if (object == 0)
 		return parent;
@@ -140,8 +138,9 @@ static cmr_node_id make_node(struct cmr_chain *chain, const char *frame, uintptr
 	return cmr_nodes_child(parent, code->number, offset);
 }
 
-/* As make_node, from the cache when it can. An instruction in a thread's own copy of the bytecode
- * is not cached: such a copy may go before its code object does. */
+/* As make_node, from the cache when it can. Not cached are frames to be skipped, whose instruction
+ * says nothing, and instructions in a thread's own copy of the bytecode: such a copy may go before
+ * its code object does. */
 static cmr_node_id node_of(struct cmr_chain *chain, const char *frame, uintptr_t instruction,
 			   cmr_node_id parent)
 {
@@ -149,6 +148,8 @@ static cmr_node_id node_of(struct cmr_chain *chain, const char *frame, uintptr_t
 	struct cached_node *cached = &chain->nodes[slot_of(key, NODE_CACHE_LOG2)];
 	cmr_node_id node;
 
+	if (is_skipped(&cmr_provider->layout, frame))
+		return parent;
 	if (has_own_bytecode(&cmr_provider->layout, frame))
 		return make_node(chain, frame, instruction, parent);
 	if (cached->instruction == instruction && cached->parent == parent && instruction != 0)
