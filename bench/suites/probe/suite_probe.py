@@ -42,6 +42,12 @@ def pytest_collection_modifyitems(items):
         item.add_marker(getattr(pytest.mark, _MARKER)(limit))
 
 
+def _text(report):
+    text = str(report.longrepr).strip()
+    # Our own verdicts are one line; of a traceback the end says most.
+    return text if len(text) < 1500 else text[-1500:]
+
+
 def _category(report):
     if hasattr(report, "wasxfail"):
         return "xpassed" if report.passed else "xfailed"
@@ -61,7 +67,7 @@ class _Keeper:
         if known is None or _RANK[category] > _RANK[known]:
             _outcomes[report.nodeid] = category
             if report.failed:
-                _why[report.nodeid] = str(report.longrepr).strip()[-1500:]
+                _why[report.nodeid] = _text(report)
         measured = getattr(report, "cmemray", None)
         if measured and "peak" in measured:
             _peaks[report.nodeid] = measured["peak"]
