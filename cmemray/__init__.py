@@ -9,6 +9,7 @@ Everything public is in `__all__`. The compiled core is loaded by the first `mea
 """
 
 from cmemray.errors import LimitExceeded, MeasurementError
+from cmemray.gaps import unseen
 from cmemray.location import Frame, LeakedObject, Location, OldThread
 from cmemray.measure import measure
 from cmemray.objects import track_objects
@@ -25,4 +26,5 @@ __all__ = [
     "measure",
     "parse_size",
     "track_objects",
+    "unseen",
 ]

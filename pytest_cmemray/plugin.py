@@ -126,6 +126,8 @@ class End:
 
     def pytest_terminal_summary(self, terminalreporter: Any, config: pytest.Config) -> None:
         """Write the MEMRAY REPORT and the notes."""
+        for gap in self._session.gaps():
+            self._session.add_gap(gap)
         if not self._session.has_output():
             return
         from pytest_cmemray import terminal
@@ -140,9 +142,15 @@ class End:
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_sessionfinish(self) -> _Wrapper:
         """Keep the peaks of this run; undo what the summary did to the environment."""
+        # Before others: xdist's worker sends what it has to say, the terminal sums up.
+        self._session.close()
         try:
             return (yield)
         finally:
             if self._uncut:
                 os.environ.pop("CI", None)
-            self._session.save()
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_testnodedown(self, node: Any) -> None:
+        """xdist: a worker is done."""
+        self._session.worker_is_done(getattr(node, "workeroutput", {}))

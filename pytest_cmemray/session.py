@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Generator
 from types import FrameType
 from typing import TYPE_CHECKING, Any
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from pytest_cmemray.sections import Problem
 
 SESSION = pytest.StashKey["Session"]()
+_GAPS = "cmemray_gaps"
 _OUTCOME = pytest.StashKey["Outcome"]()
 _UNMEASURED = "not measured: its plugin ran it past pytest's own hooks"
 
@@ -186,10 +188,30 @@ class Session:
 
     # -- the end
 
-    def save(self) -> None:
-        """Remember the peaks of this run."""
-        if not self._is_worker:
+    def close(self) -> None:
+        """Remember the peaks of this run; of a worker, send what its process could not see."""
+        if self._is_worker:
+            self._config.workeroutput[_GAPS] = self.gaps()  # type: ignore[attr-defined]
+        else:
             self._baseline.save()
+
+    def gaps(self) -> list[str]:
+        """What could not be seen of any test that this process measured."""
+        if "pytest_cmemray.measure" not in sys.modules:
+            return []
+        from cmemray import unseen
+
+        return unseen()
+
+    def worker_is_done(self, output: dict[str, Any]) -> None:
+        """Take in what a worker's process could not see."""
+        for gap in output.get(_GAPS, ()):
+            self.add_gap(gap)
+
+    def add_gap(self, gap: str) -> None:
+        """Note a gap once, however many processes have it."""
+        if gap not in self.results.notes:
+            self.results.add_note(gap)
 
     def has_output(self) -> bool:
         """True when the end of the run has anything to show."""
