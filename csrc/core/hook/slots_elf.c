@@ -262,17 +262,30 @@ static bool is_same(const struct known *known, const struct cmr_elf *elf)
 							memory_order_relaxed) == known->wrapper;
 }
 
-/* ThreadSanitizer calls libc, and libc its allocator, in a thread that it has not set up yet. Code that
- * is itself built with it cannot run there, so that such a build of the hooks leaves libc alone. */
+/* ThreadSanitizer calls libc, and libc its allocator, in threads that it has not set up yet, and maps
+ * memory while it reports. Code that is itself built with it cannot run there, so that such a build of
+ * the hooks leaves both alone. */
 #if defined(__SANITIZE_THREAD__)
-#define LIBC_IS_EXEMPT 1
+#define WITH_TSAN 1
 #elif defined(__has_feature)
 #if __has_feature(thread_sanitizer)
-#define LIBC_IS_EXEMPT 1
+#define WITH_TSAN 1
 #endif
 #endif
-#ifndef LIBC_IS_EXEMPT
-#define LIBC_IS_EXEMPT 0
+#ifdef WITH_TSAN
+extern void __tsan_init(void);
+
+static bool is_of_tsan(const struct cmr_elf *elf)
+{
+	return cmr_elf_contains(elf, (uintptr_t)sysconf, 0) ||
+	       cmr_elf_contains(elf, (uintptr_t)__tsan_init, 0);
+}
+#else
+static bool is_of_tsan(const struct cmr_elf *elf)
+{
+	(void)elf;
+	return false;
+}
 #endif
 
 /* ld.so calls its own functions and must not meet ours half-way through a relocation; the vdso is
@@ -282,7 +295,7 @@ static bool is_exempt(const struct cmr_elf *elf)
 	return (elf->base == state.loader && state.loader != 0) ||
 	       (elf->base == state.vdso && state.vdso != 0) ||
 	       cmr_elf_contains(elf, (uintptr_t)&state, 0) ||
-	       (LIBC_IS_EXEMPT && cmr_elf_contains(elf, (uintptr_t)sysconf, 0));
+	       is_of_tsan(elf);
 }
 
 static void look_at(struct walk *walk, const struct dl_phdr_info *info)
@@ -355,27 +368,22 @@ static bool begin_walk(struct walk *walk, const struct dl_phdr_info *info)
 	return true;
 }
 
-static void report_to(struct cmr_hook_report *report)
-{
-	*report = (struct cmr_hook_report){ state.n_known, state.slots, state.failed };
-}
-
+/* The loader's lock orders the passes of different threads; acquiring and releasing `order` says so to
+ * who does not know that lock (ThreadSanitizer). */
 static int visit(struct dl_phdr_info *info, size_t size, void *data)
 {
 	struct walk *walk = data;
+	bool over = false;
 
 	(void)size;
-	if (!walk->begun) {
-		(void)atomic_load_explicit(&state.order, memory_order_acquire); /* with below */
-		if (!begin_walk(walk, info)) {
-			report_to(&walk->report);
-			return 1;
-		}
-	}
-	look_at(walk, info);
-	report_to(&walk->report);
-	atomic_store_explicit(&state.order, state.pass, memory_order_release);
-	return 0;
+	(void)atomic_fetch_add_explicit(&state.order, 1, memory_order_acquire);
+	if (!walk->begun)
+		over = !begin_walk(walk, info);
+	if (!over)
+		look_at(walk, info);
+	walk->report = (struct cmr_hook_report){ state.n_known, state.slots, state.failed };
+	(void)atomic_fetch_add_explicit(&state.order, 1, memory_order_release);
+	return over;
 }
 
 static void find_exempt(void)
