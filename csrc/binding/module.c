@@ -311,6 +311,11 @@ static int exec_module(PyObject *module)
 {
 	const char *reason;
 
+	/* From 3.12 on the slot below says so, and the interpreter heeds it. */
+	if (PyInterpreterState_Get() != PyInterpreterState_Main()) {
+		PyErr_SetString(PyExc_ImportError, "cmemray measures from the main interpreter only");
+		return -1;
+	}
 	if (!init_process(&reason) || !register_shutdown() || !find_gc_functions())
 		return -1;
 	if (PyModule_AddIntConstant(module, "BASIS_REQUESTED", CMR_BASIS_REQUESTED) != 0 ||

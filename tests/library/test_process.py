@@ -176,3 +176,46 @@ def test_no_room_for_thread_local_storage_is_explained(run_python):
     )
     assert "16 bytes" in out
     assert "GLIBC_TUNABLES=glibc.rtld.optional_static_tls=" in out
+
+
+def test_memory_refused_to_the_tracker_is_not_passed_in_silence(run_python):
+    out = run_python(
+        "import resource, cmemray\n"
+        "m = cmemray.measure(limit='1 GB', attribution='exact')\n"
+        "m.start()\n"
+        "used = int(open('/proc/self/statm').read().split()[0]) * 4096\n"
+        "limits = resource.getrlimit(resource.RLIMIT_AS)\n"
+        "resource.setrlimit(resource.RLIMIT_AS, (used + (6 << 20), limits[1]))\n"
+        "held = [bytearray(100) for _ in range(10_000)]\n"
+        "resource.setrlimit(resource.RLIMIT_AS, limits)\n"
+        "m.stop()\n"
+        "print(m.incomplete, m.incomplete_reason != '')\n"
+        "try: m.check()\n"
+        "except cmemray.MeasurementError as error: print(error)\n"
+        "with cmemray.measure(limit='1 GB') as again: held = bytearray(10**6)\n"
+        "print(again.incomplete, again.peak > 10**6)"
+    )
+    lines = out.splitlines()
+    assert lines[0] == "True True"
+    assert "the limit of 1.0GiB cannot be checked" in lines[1]
+    assert lines[2] == "False True"
+
+
+def test_subinterpreters_are_measured_but_do_not_measure(run_python):
+    out = run_python(
+        "import cmemray\n"
+        "try: import _interpreters as interpreters\n"
+        "except ImportError: import _xxsubinterpreters as interpreters\n"
+        "run = getattr(interpreters, 'exec', None) or interpreters.run_string\n"
+        "other = interpreters.create()\n"
+        "with cmemray.measure() as m: run(other, 'held = bytearray(10**7)')\n"
+        "print(m.peak > 10**7, m.incomplete)\n"
+        "run(other, '''import cmemray\n"
+        "try: cmemray.measure()\n"
+        'except ImportError: print("refused", flush=True)\n'
+        "''')\n"
+        "interpreters.destroy(other)\n"
+        "with cmemray.measure() as m: pass\n"
+        "print(m.peak)"
+    )
+    assert out == "True False\nrefused\n0\n"

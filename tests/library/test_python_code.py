@@ -250,3 +250,27 @@ def test_settrace_and_setprofile_do_not_disturb():
         finally:
             install(None)
         assert [f.function for f in largest(m)][:2] == ["inner", "outer"]
+
+
+def test_greenlets_have_their_own_stacks():
+    greenlet = pytest.importorskip("greenlet", reason="greenlet is not installed")
+
+    def task(held):
+        for _ in range(50):
+            held.append(inner())  # greenlet
+            sorted([2, 1], key=lambda value: main.switch() or value)
+
+    main = greenlet.getcurrent()
+    lists = [[] for _ in range(5)]
+    with cmemray.measure(attribution="exact", root=sys._getframe()) as m:
+        tasks = [greenlet.greenlet(task) for _ in lists]
+        for task_, held in zip(tasks, lists, strict=True):
+            task_.switch(held)
+        for _ in range(200):
+            for task_ in tasks:
+                if not task_.dead:
+                    task_.switch()
+    sizes = {row.frames: row.size for row in m.leaks() if row.size > BIG}
+    assert all(frames[0].function == "inner" for frames in sizes)
+    assert {frames[1] for frames in sizes} == {Frame("task", HERE, line_of("greenlet"))}
+    assert sum(sizes.values()) > 5 * 50 * BIG
