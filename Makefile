@@ -8,6 +8,7 @@ MAKEFLAGS += --no-builtin-rules
 PYTHON ?= python3
 VENV ?= .venv
 PYTEST_ARGS ?=
+TESTS ?= tests
 BENCH_ARGS ?=
 PYTHONS ?= 3.11 3.12 3.13@debian 3.13t 3.14 3.15
 BIN := $(CURDIR)/$(VENV)/bin
@@ -55,10 +56,10 @@ test: lint core-builds coverage-clean check coverage-bar test-oldest  ## lint, t
 # From a folder of its own: nothing of the source tree may stand in for the installed wheel.
 RUN_TESTS = cd build/run && CMEMRAY_TEST_INSTALLED=1 $(BIN)/python -P -m pytest -c $(CURDIR)/pyproject.toml --rootdir=$(CURDIR)
 test: export CMEMRAY_CORE_BUILDS = $(CORE_BUILDS)
-check: env-test install build/gcc/build.ninja  ## all tests against the installed wheel; PYTEST_ARGS="-k ..." narrows it
+check: env-test install build/gcc/build.ninja  ## tests against the installed wheel: make check TESTS=tests/plugin PYTEST_ARGS="-k limit -x"
 	@ninja --quiet -C build/gcc
 	@mkdir -p build/run
-	$(RUN_TESTS) -n 2 --dist loadgroup $(PYTEST_ARGS) $(CURDIR)/tests
+	$(RUN_TESTS) -n 2 --dist loadgroup $(PYTEST_ARGS) $(addprefix $(CURDIR)/,$(TESTS))
 
 .PHONY: core-builds asan tsan coverage coverage-clean coverage-bar unit
 build/gcc/build.ninja: | env-test
