@@ -32,10 +32,29 @@ extern int cmr_hook_personality(int version, int actions, uint64_t kind, void *e
 	for (enum cmr_plane_id plane = CMR_PLANE_OUTER; plane < CMR_N_PLANES; plane++)            \
 		if (((planes) & CMR_GUARD(plane)) != 0)
 
-static inline void cmr_wrapper_enter(uintptr_t planes)
+/* One event: what it concerns, and the guard bits that it has set. */
+struct cmr_event {
+	uintptr_t planes, raised;
+};
+
+/* Sets all guard bits, also those of planes that are closed: one that another thread opens meanwhile
+ * must not be told of a signal handler's calls while this event holds locks. The gate is read again
+ * under the guard, as cmr_thread_quiesce asks; the planes may be none by now. */
+static inline struct cmr_event cmr_event_begin(void)
 {
+	struct cmr_event event;
+
 	cmr_hooks_catch_up_if_marked();
-	cmr_gate_enter(planes);
+	event.raised = CMR_GUARD_ALL &
+		       ~atomic_load_explicit(&cmr_tls.guard, memory_order_relaxed);
+	cmr_gate_enter(event.raised);
+	event.planes = atomic_load_explicit(&cmr_gate, memory_order_acquire) & event.raised;
+	return event;
+}
+
+static inline void cmr_event_end(struct cmr_event event)
+{
+	cmr_gate_leave(event.raised);
 }
 
 /* Tells PLANES of a block. One plane is the common case: with its number known, the compiler turns
@@ -63,16 +82,16 @@ static inline void cmr_wrapper_tell_free(uintptr_t planes, uintptr_t block)
 }
 
 /* A block of BYTES is at BLOCK, unless that is NULL; ends the event. */
-static inline void *cmr_wrapper_got(uintptr_t planes, void *block, size_t bytes,
+static inline void *cmr_wrapper_got(struct cmr_event event, void *block, size_t bytes,
 				    enum cmr_kind kind)
 {
 	if (block != NULL) {
 		int saved = errno;
 
-		cmr_wrapper_tell(planes, (uintptr_t)block, bytes, kind);
+		cmr_wrapper_tell(event.planes, (uintptr_t)block, bytes, kind);
 		errno = saved;
 	}
-	cmr_gate_leave(planes);
+	cmr_event_end(event);
 	return block;
 }
 

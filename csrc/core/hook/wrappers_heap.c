@@ -6,11 +6,10 @@
 #define ALLOCATOR(name, kind, parameters, arguments, bytes)                                       \
 	static CMR_TRACKED void *tracked_##name parameters                                        \
 	{                                                                                         \
-		uintptr_t planes = cmr_gate_planes();                                             \
+		struct cmr_event event = cmr_event_begin();                                       \
                                                                                                   \
 		CMR_UNWIND_LEAVES_GATE();                                                         \
-		cmr_wrapper_enter(planes);                                                        \
-		return cmr_wrapper_got(planes, cmr_original.name arguments, bytes, kind);         \
+		return cmr_wrapper_got(event, cmr_original.name arguments, bytes, kind);          \
 	}                                                                                         \
                                                                                                   \
 	void *cmr_hook_##name parameters                                                          \
@@ -31,13 +30,12 @@ ALLOCATOR(pvalloc, CMR_KIND_PVALLOC, (size_t size), (size), size)
 
 static CMR_TRACKED int tracked_posix_memalign(void **out, size_t alignment, size_t size)
 {
-	uintptr_t planes = cmr_gate_planes();
+	struct cmr_event event = cmr_event_begin();
 	int result;
 
 	CMR_UNWIND_LEAVES_GATE();
-	cmr_wrapper_enter(planes);
 	result = cmr_original.posix_memalign(out, alignment, size);
-	cmr_wrapper_got(planes, result == 0 ? *out : NULL, size, CMR_KIND_POSIX_MEMALIGN);
+	cmr_wrapper_got(event, result == 0 ? *out : NULL, size, CMR_KIND_POSIX_MEMALIGN);
 	return result;
 }
 
@@ -67,15 +65,14 @@ ALLOCATOR(_ZnamSt11align_val_tRKSt9nothrow_t, CMR_KIND_ALIGNED_ALLOC,
 #define RELEASER(name, parameters, arguments)                                                     \
 	static CMR_TRACKED void tracked_##name parameters                                         \
 	{                                                                                         \
-		uintptr_t planes = cmr_gate_planes();                                             \
+		struct cmr_event event = cmr_event_begin();                                       \
 		int saved = errno;                                                                \
                                                                                                   \
 		CMR_UNWIND_LEAVES_GATE();                                                         \
-		cmr_wrapper_enter(planes);                                                        \
-		cmr_wrapper_tell_free(planes, (uintptr_t)block);                                  \
+		cmr_wrapper_tell_free(event.planes, (uintptr_t)block);                            \
 		errno = saved;                                                                    \
 		cmr_original.name arguments;                                                      \
-		cmr_gate_leave(planes);                                                           \
+		cmr_event_end(event);                                                             \
 	}                                                                                         \
                                                                                                   \
 	void cmr_hook_##name parameters                                                           \
@@ -110,7 +107,7 @@ RELEASER(_ZdaPvSt11align_val_tRKSt9nothrow_t,
 
 /* A resize of BLOCK (not NULL) to BYTES, done by realloc or reallocarray. */
 struct resize {
-	uintptr_t planes;
+	struct cmr_event event;
 	uintptr_t block;
 	size_t bytes;
 	enum cmr_kind kind;
@@ -121,8 +118,7 @@ static inline void resize_begin(struct resize *resize)
 {
 	int saved = errno;
 
-	cmr_wrapper_enter(resize->planes);
-	CMR_EACH_PLANE(plane, resize->planes)
+	CMR_EACH_PLANE(plane, resize->event.planes)
 		cmr_on_resize_begin(plane, resize->block, &resize->taken[plane]);
 	errno = saved;
 }
@@ -131,7 +127,7 @@ static inline void *resize_end(const struct resize *resize, void *result)
 {
 	int saved = errno;
 
-	CMR_EACH_PLANE(plane, resize->planes) {
+	CMR_EACH_PLANE(plane, resize->event.planes) {
 		const struct cmr_taken *taken = &resize->taken[plane];
 
 		if (result != NULL)
@@ -143,25 +139,23 @@ static inline void *resize_end(const struct resize *resize, void *result)
 			cmr_on_resize_failed(plane, resize->block, taken);
 	}
 	errno = saved;
-	cmr_gate_leave(resize->planes);
+	cmr_event_end(resize->event);
 	return result;
 }
 
 static CMR_TRACKED void *tracked_realloc(void *block, size_t size)
 {
 	struct resize resize = {
-		.planes = cmr_gate_planes(),
+		.event = cmr_event_begin(),
 		.block = (uintptr_t)block,
 		.bytes = size,
 		.kind = CMR_KIND_REALLOC,
 	};
 
 	CMR_UNWIND_LEAVES_GATE();
-	if (block == NULL) {
-		cmr_wrapper_enter(resize.planes);
-		return cmr_wrapper_got(resize.planes, cmr_original.realloc(NULL, size), size,
+	if (block == NULL)
+		return cmr_wrapper_got(resize.event, cmr_original.realloc(NULL, size), size,
 				       CMR_KIND_REALLOC);
-	}
 	resize_begin(&resize);
 	return resize_end(&resize, cmr_original.realloc(block, size));
 }
@@ -176,19 +170,19 @@ void *cmr_hook_realloc(void *block, size_t size)
 static CMR_TRACKED void *tracked_reallocarray(void *block, size_t n, size_t size)
 {
 	struct resize resize = {
-		.planes = cmr_gate_planes(),
+		.event = cmr_event_begin(),
 		.block = (uintptr_t)block,
 		.kind = CMR_KIND_REALLOCARRAY,
 	};
 
 	CMR_UNWIND_LEAVES_GATE();
-	if (__builtin_mul_overflow(n, size, &resize.bytes)) /* fails and touches nothing */
+	if (__builtin_mul_overflow(n, size, &resize.bytes)) { /* fails and touches nothing */
+		cmr_event_end(resize.event);
 		return cmr_original.reallocarray(block, n, size);
-	if (block == NULL) {
-		cmr_wrapper_enter(resize.planes);
-		return cmr_wrapper_got(resize.planes, cmr_original.reallocarray(NULL, n, size),
-				       resize.bytes, CMR_KIND_REALLOCARRAY);
 	}
+	if (block == NULL)
+		return cmr_wrapper_got(resize.event, cmr_original.reallocarray(NULL, n, size),
+				       resize.bytes, CMR_KIND_REALLOCARRAY);
 	resize_begin(&resize);
 	return resize_end(&resize, cmr_original.reallocarray(block, n, size));
 }

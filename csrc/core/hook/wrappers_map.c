@@ -10,16 +10,17 @@
 #define MREMAP_DONTUNMAP 4
 #endif
 
-static inline void *mapped(uintptr_t planes, void *start, size_t bytes, int prot, int flags, int fd)
+static inline void *mapped(struct cmr_event event, void *start, size_t bytes, int prot, int flags,
+			   int fd)
 {
 	if (start != MAP_FAILED) {
 		int saved = errno;
 
-		CMR_EACH_PLANE(plane, planes)
+		CMR_EACH_PLANE(plane, event.planes)
 			cmr_on_map(plane, (uintptr_t)start, bytes, prot, flags, fd, CMR_KIND_MMAP);
 		errno = saved;
 	}
-	cmr_gate_leave(planes);
+	cmr_event_end(event);
 	return start;
 }
 
@@ -29,11 +30,10 @@ static inline void *mapped(uintptr_t planes, void *start, size_t bytes, int prot
 	static CMR_TRACKED void *tracked_##name(void *hint, size_t bytes, int prot, int flags,    \
 						int fd, off_t offset)                             \
 	{                                                                                         \
-		uintptr_t planes = cmr_gate_planes();                                             \
+		struct cmr_event event = cmr_event_begin();                                       \
                                                                                                   \
 		CMR_UNWIND_LEAVES_GATE();                                                         \
-		cmr_wrapper_enter(planes);                                                        \
-		return mapped(planes, cmr_original.name(hint, bytes, prot, flags, fd, offset),    \
+		return mapped(event, cmr_original.name(hint, bytes, prot, flags, fd, offset),     \
 			      bytes, prot, flags, fd);                                            \
 	}                                                                                         \
                                                                                                   \
@@ -87,12 +87,12 @@ static void take_for_good(uintptr_t planes, uintptr_t start, size_t bytes)
 
 static CMR_TRACKED int tracked_munmap(void *start, size_t bytes)
 {
-	uintptr_t planes = cmr_gate_planes();
+	struct cmr_event event = cmr_event_begin();
+	const uintptr_t planes = event.planes;
 	int saved = errno, result;
 	struct taking *taking;
 
 	CMR_UNWIND_LEAVES_GATE();
-	cmr_wrapper_enter(planes);
 	taking = take(planes, (uintptr_t)start, bytes);
 	if (taking == NULL)
 		take_for_good(planes, (uintptr_t)start, bytes);
@@ -106,7 +106,7 @@ static CMR_TRACKED int tracked_munmap(void *start, size_t bytes)
 			cmr_on_unmap_done(plane, &taking->plane[plane]);
 	cmr_pool_put(&takings, taking);
 	errno = saved;
-	cmr_gate_leave(planes);
+	cmr_event_end(event);
 	return result;
 }
 
@@ -149,13 +149,13 @@ static void remap_done(const struct remap *remap, const struct taking *taking)
 static CMR_TRACKED void *tracked_mremap(void *start, size_t old, size_t bytes, int flags,
 					void *target)
 {
-	struct remap remap = { cmr_gate_planes(), (uintptr_t)start, 0, old, bytes, flags };
+	struct cmr_event event = cmr_event_begin();
+	struct remap remap = { event.planes, (uintptr_t)start, 0, old, bytes, flags };
 	struct taking *taking;
 	int saved = errno;
 	void *result;
 
 	CMR_UNWIND_LEAVES_GATE();
-	cmr_wrapper_enter(remap.planes);
 	taking = take(remap.planes, remap.old, old);
 	if (taking == NULL)
 		take_for_good(remap.planes, remap.old, old);
@@ -171,7 +171,7 @@ static CMR_TRACKED void *tracked_mremap(void *start, size_t old, size_t bytes, i
 		map_second(&remap);
 	cmr_pool_put(&takings, taking);
 	errno = saved;
-	cmr_gate_leave(remap.planes);
+	cmr_event_end(event);
 	return result;
 }
 
@@ -187,20 +187,19 @@ void *cmr_hook_mremap(void *start, size_t old, size_t bytes, int flags, void *ta
 
 static CMR_TRACKED int tracked_mprotect(void *start, size_t bytes, int prot)
 {
-	uintptr_t planes = cmr_gate_planes();
+	struct cmr_event event = cmr_event_begin();
 	int result;
 
 	CMR_UNWIND_LEAVES_GATE();
-	cmr_wrapper_enter(planes);
 	result = cmr_original.mprotect(start, bytes, prot);
 	if (result == 0) {
 		int saved = errno;
 
-		CMR_EACH_PLANE(plane, planes)
+		CMR_EACH_PLANE(plane, event.planes)
 			cmr_on_protect(plane, (uintptr_t)start, bytes, prot);
 		errno = saved;
 	}
-	cmr_gate_leave(planes);
+	cmr_event_end(event);
 	return result;
 }
 

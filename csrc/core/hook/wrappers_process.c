@@ -37,14 +37,13 @@ static CMR_TRACKED int tracked_pthread_create(pthread_t *thread, const pthread_a
 {
 	struct beginning *beginning;
 	int result, saved = errno;
-	uintptr_t planes = cmr_gate_planes();
+	struct cmr_event event = cmr_event_begin();
 
-	cmr_wrapper_enter(planes);
 	beginning = cmr_pool_get(&beginnings);
 	if (beginning != NULL)
 		*beginning = (struct beginning){ run, argument, cmr_thread_stamp() };
 	errno = saved;
-	cmr_gate_leave(planes);
+	cmr_event_end(event);
 	if (beginning == NULL) {
 		cmr_lose(CMR_LOSS_threads); /* the thread will pass for an old one */
 		return cmr_original.pthread_create(thread, attr, run, argument);
