@@ -304,6 +304,34 @@ CMR_TEST(a_failed_remap_leaves_all_as_it_was)
 	}
 }
 
+/* Meanwhile another thread unmapped, or mapped anew, what was left on either side. */
+CMR_TEST(what_is_put_back_joins_its_own_rest_only)
+{
+	for (unsigned i = 0; i < 4; i++) {
+		struct cmr_region *own = open_with(requested);
+		struct cmr_range_taken taken;
+
+		fake_stack_at(3);
+		map(0, 9 * PAGE, RW, ANON);
+		cmr_on_remap_begin(OUTER, AT(3), 3 * PAGE, &taken);
+		fake_stack_at(4);
+		unmap(i % 2 == 0 ? 0 : 6, 3 * PAGE);
+		if (i >= 2) /* another mapping, side by side with the piece */
+			map(i % 2 == 0 ? 0 : 6, 3 * PAGE, RW, ANON);
+		cmr_on_remap_failed(OUTER, &taken);
+		CHECK_EQ_U64(totals(own).current, (i < 2 ? 6 : 9) * PAGE);
+		CHECK_EQ_U64(totals(own).current_blocks, i < 2 ? 1 : 2);
+		CHECK_EQ_I64(share(own, false, 3), (int64_t)(6 * PAGE));
+		unmap(i % 2 == 0 ? 0 : 6, 3 * PAGE);
+		CHECK_EQ_U64(totals(own).current_blocks, 1);
+		CHECK_EQ_I64(share(own, false, 3), (int64_t)(6 * PAGE));
+		unmap(0, 9 * PAGE);
+		CHECK_EQ_U64(totals(own).current, 0);
+		CHECK_EQ_U64(totals(own).current_blocks, 0);
+		cmr_region_free(own);
+	}
+}
+
 CMR_TEST(more_pieces_than_can_be_taken_are_a_loss)
 {
 	struct cmr_region *own = open_with(requested);

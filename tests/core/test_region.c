@@ -425,6 +425,25 @@ static bool refuse(size_t bytes)
 	return false;
 }
 
+static int allowed;
+
+static bool allow_some(size_t bytes)
+{
+	(void)bytes;
+	return allowed-- > 0;
+}
+
+CMR_TEST(storage_is_used_again)
+{
+	size_t mapped;
+
+	cmr_region_free(open_with((struct cmr_region_options){ 0 }));
+	mapped = cmr_memory_mapped();
+	for (unsigned i = 0; i < 10; i++)
+		cmr_region_free(open_with((struct cmr_region_options){ 0 }));
+	CHECK_EQ_U64(cmr_memory_mapped(), mapped);
+}
+
 CMR_TEST(refused_memory_is_an_error_of_the_start)
 {
 	struct cmr_region_options options = { 0 };
@@ -438,6 +457,14 @@ CMR_TEST(refused_memory_is_an_error_of_the_start)
 		n++;
 	CHECK(n < 40);
 	CHECK_EQ_U64(cmr_regions_alive(), n);
+	allowed = 1; /* the region, but not its table of locations */
+	cmr_memory_set_gatekeeper(allow_some);
+	CHECK(cmr_region_new(&options) == NULL);
+	CHECK_EQ_U64(cmr_regions_alive(), n);
+	allowed = 1; /* the first is kept for the next time */
+	have[n] = cmr_region_new(&options);
+	CHECK(have[n] != NULL);
+	n++;
 	cmr_memory_set_gatekeeper(NULL);
 	while (n > 0)
 		cmr_region_free(have[--n]);

@@ -259,20 +259,36 @@ static void visit_nothing(void *data, const struct cmr_range_cut *cut)
 	(void)cut;
 }
 
-/* The interval of PIECE, joined again with what is left of the one it was cut from. */
+static bool is_part(const struct cmr_range *rest, const struct cmr_range *before)
+{
+	return rest != NULL && rest->tag == before->tag && rest->class == before->class &&
+	       rest->location == before->location;
+}
+
+/* [START, END), cut out of BEFORE, joined again with what is left of that. *GONE is the number of
+ * sides that were left and are no more: another thread unmapped them, and booked that. */
 static struct cmr_range rejoin_locked(struct cmr_ranges *ranges, uintptr_t start, uintptr_t end,
-				      const struct cmr_range *before)
+				      const struct cmr_range *before, int *gone)
 {
 	struct cmr_range whole = *before;
 	const struct cmr_range *rest;
 
+	*gone = 0;
 	if (whole.start < start) {
 		rest = cmr_ranges_find_locked(ranges, start - 1);
-		whole.start = rest != NULL && rest->end == start ? rest->start : start;
+		whole.start = start;
+		if (is_part(rest, before) && rest->end == start)
+			whole.start = rest->start;
+		else
+			++*gone;
 	}
 	if (whole.end > end) {
 		rest = cmr_ranges_find_locked(ranges, end);
-		whole.end = rest != NULL && rest->start == end ? rest->end : end;
+		whole.end = end;
+		if (is_part(rest, before) && rest->start == end)
+			whole.end = rest->end;
+		else
+			++*gone;
 	}
 	return whole;
 }
@@ -283,23 +299,34 @@ static void lose_booked(const struct cmr_range_taken *taken)
 		cmr_lose(CMR_LOSS_mappings);
 }
 
+static void put_back_locked(struct cutter *c, const struct cmr_range_taken *taken,
+			    const struct cmr_range_cut *piece)
+{
+	struct cmr_ranges *ranges = &c->plane->ranges[c->basis];
+	struct cmr_range_cut regrown = *piece;
+	struct cmr_range whole =
+		rejoin_locked(ranges, taken->start, taken->end, &piece->range, &regrown.blocks);
+
+	if (!cmr_ranges_cut_locked(ranges, whole.start, page_up(whole.end), visit_nothing, NULL) ||
+	    !cmr_ranges_add_locked(ranges, &whole)) {
+		cmr_lose(CMR_LOSS_mappings);
+		book_cut(c, piece);
+		return;
+	}
+	regrown.bytes = 0;
+	if (regrown.blocks != 0)
+		book_cut(c, &regrown);
+}
+
 void cmr_on_remap_failed(enum cmr_plane_id id, const struct cmr_range_taken *taken)
 {
 	lose_booked(taken);
 	for (unsigned i = 0; i < taken->n; i++) {
-		const struct cmr_range_cut *piece = &taken->pieces[i];
 		struct cutter c = { &cmr_planes[id], (enum cmr_basis)taken->basis[i] };
 		struct cmr_ranges *ranges = &c.plane->ranges[c.basis];
-		struct cmr_range whole;
 
 		cmr_lock_take(&ranges->lock);
-		whole = rejoin_locked(ranges, taken->start, taken->end, &piece->range);
-		if (!cmr_ranges_cut_locked(ranges, whole.start, page_up(whole.end), visit_nothing,
-					   NULL) ||
-		    !cmr_ranges_add_locked(ranges, &whole)) {
-			cmr_lose(CMR_LOSS_mappings);
-			book_cut(&c, piece);
-		}
+		put_back_locked(&c, taken, &taken->pieces[i]);
 		cmr_lock_drop(&ranges->lock);
 	}
 }
