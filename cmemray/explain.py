@@ -98,6 +98,11 @@ def own_frame(frames: Sequence[Frame], paths: Paths) -> Frame | None:
     return next(shown, frames[0] if frames else None)
 
 
+def is_machinery(frames: Sequence[Frame], paths: Paths) -> bool:
+    """True for a stack of nothing but the machinery around a test."""
+    return bool(frames) and all(paths.is_hidden(frame.filename) for frame in frames)
+
+
 def by_own_line(locations: Iterable[Location], paths: Paths) -> list[Line]:
     """Locations added up by their own line, largest first."""
     groups: dict[tuple[str, int], list[Location]] = {}

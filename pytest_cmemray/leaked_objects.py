@@ -13,9 +13,13 @@ _SAMPLES = 10
 _LONGEST_REPR = 100
 
 
-def kept(survivors: Iterable[Any], keep: Callable[[Any], bool] | None) -> list[Any]:
+def kept(
+    survivors: Iterable[Any], keep: Callable[[Any], bool] | None, paths: explain.Paths
+) -> list[Any]:
     """The survivors that count; an exception of the filter passes through."""
-    return [one for one in survivors if keep is None or keep(one.obj)]
+    # pytest itself is in the middle of calling the test, and made a few objects for that.
+    made = [one for one in survivors if not explain.is_machinery(one.frames, paths)]
+    return [one for one in made if keep is None or keep(one.obj)]
 
 
 def describe(survivors: Sequence[Any], paths: explain.Paths, style: Style) -> Problem:

@@ -93,14 +93,14 @@ class Run:
         """What is wrong with a test that passed otherwise; `before` is the peak not to exceed."""
         findings = [verdict.judge_memory(self._plan, self._peak, before)]
         if self._leaks is not None:
-            findings.append(verdict.judge_leaks(self._plan, self._leaks))
+            findings.append(verdict.judge_leaks(self._plan, self._leaks, paths))
         style = sections.Style(self._settings.verbosity, self._settings.stacks)
         found = [finding for finding in findings if finding is not None]
         if len(found) == 2 and all(isinstance(one, verdict.Incomplete) for one in found):
             found.pop()
         problems = [sections.describe(finding, paths, style) for finding in found]
         if self._plan.objects is not None:
-            survivors = leaked_objects.kept(self._survivors, self._plan.objects.filter_fn)
+            survivors = leaked_objects.kept(self._survivors, self._plan.objects.filter_fn, paths)
             if survivors:
                 problems.append(leaked_objects.describe(survivors, paths, style))
             del survivors

@@ -58,7 +58,6 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> _Wrapper:
     """Measure a test function."""
     __tracebackhide__ = True
     if pyfuncitem.config.stash[SESSION].plan(pyfuncitem) is not None:
-        # Our caller's frame calls the test as well, so it is below the whole measurement.
         return (yield from measured(pyfuncitem, sys._getframe(1)))
     return (yield)
 

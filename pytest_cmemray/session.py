@@ -286,17 +286,18 @@ def called_by_hook(item: pytest.Item) -> bool:
     return isinstance(item, pytest.Function) and not hasattr(item, "_excinfo")
 
 
-def measured(item: pytest.Item, root: FrameType) -> Generator[None, Any, Any]:
+def measured(item: pytest.Item, caller: FrameType) -> Generator[None, Any, Any]:
     """Around the call of a test: measure it, and fail it when it does not keep its limits.
 
-    Fails inside the call phase, as the test itself would.
+    Fails inside the call phase, as the test itself would. `caller` is the frame that runs the
+    wrapper, and calls the test as well.
     """
     __tracebackhide__ = True
     session = item.config.stash[SESSION]
     plan = session.plan(item)
     if plan is None:
         return (yield)
-    run = session.start(item, plan, root)
+    run = session.start(item, plan, caller.f_back or caller)
     try:
         result = yield
     except BaseException as error:

@@ -142,12 +142,12 @@ def test_mappings_apart_are_noted_when_they_could_change_the_verdict() -> None:
 @pytest.mark.parametrize(("size", "leaked"), [(1023, False), (1024, True)])
 def test_a_leak_is_judged_for_each_location(size: int, leaked: bool) -> None:
     numbers = Numbers(left=[at(5, size), at(6, 1000)], leaked=size + 1000)
-    assert (verdict.judge_leaks(leaks(1024), numbers) is not None) is leaked
+    assert (verdict.judge_leaks(leaks(1024), numbers, PATHS) is not None) is leaked
 
 
 def test_at_a_limit_of_zero_any_leak_fails() -> None:
-    assert verdict.judge_leaks(leaks(0), Numbers()) is None
-    assert verdict.judge_leaks(leaks(0), Numbers(left=[at(5, 1)])) is not None
+    assert verdict.judge_leaks(leaks(0), Numbers(), PATHS) is None
+    assert verdict.judge_leaks(leaks(0), Numbers(left=[at(5, 1)]), PATHS) is not None
 
 
 def test_a_filter_sees_stacks_and_decides() -> None:
@@ -158,7 +158,7 @@ def test_a_filter_sees_stacks_and_decides() -> None:
         return stack.frames[0].lineno == 6
 
     numbers = Numbers(left=[at(5, 9000), at(6, 8000), at(7, 10)])
-    finding = verdict.judge_leaks(leaks(1024, keep), numbers)
+    finding = verdict.judge_leaks(leaks(1024, keep), numbers, PATHS)
     assert isinstance(finding, verdict.Leak)
     assert [location.size for location in finding.locations] == [8000]
     # Smaller leaks do not count, so the filter is not asked.
@@ -170,16 +170,18 @@ def test_a_filter_sees_stacks_and_decides() -> None:
 
 def test_an_error_in_a_filter_passes_through() -> None:
     with pytest.raises(ZeroDivisionError):
-        verdict.judge_leaks(leaks(0, lambda stack: 1 // 0), Numbers(left=[at(5, 9)]))  # type: ignore[arg-type,return-value]
+        verdict.judge_leaks(leaks(0, lambda stack: 1 // 0), Numbers(left=[at(5, 9)]), PATHS)  # type: ignore[arg-type,return-value]
 
 
 def test_leaks_cannot_be_acquitted_by_an_incomplete_measurement() -> None:
-    assert isinstance(verdict.judge_leaks(leaks(9), Numbers(incomplete=True)), verdict.Incomplete)
+    assert isinstance(
+        verdict.judge_leaks(leaks(9), Numbers(incomplete=True), PATHS), verdict.Incomplete
+    )
 
 
 def test_the_text_of_a_leak() -> None:
     numbers = Numbers(left=[at(5, 9 * 1024, 3), at(6, 2048), at(7, 10)], leaked=11 * 1024 + 10)
-    finding = verdict.judge_leaks(leaks(1024), numbers)
+    finding = verdict.judge_leaks(leaks(1024), numbers, PATHS)
     assert finding is not None
     problem = sections.describe(finding, PATHS, sections.Style())
     assert problem.title == "memray-leaked-memory"
@@ -281,5 +283,16 @@ def test_a_class_that_cannot_be_shown_is_named() -> None:
 
 def test_a_filter_keeps_objects() -> None:
     survivors = [Survivor(1, ()), Survivor("x", ())]
-    assert leaked_objects.kept(survivors, None) == survivors
-    assert leaked_objects.kept(survivors, lambda obj: isinstance(obj, str)) == survivors[1:]
+    assert leaked_objects.kept(survivors, None, PATHS) == survivors
+    kept = leaked_objects.kept(survivors, lambda obj: isinstance(obj, str), PATHS)
+    assert kept == survivors[1:]
+
+
+def test_what_pytest_holds_to_call_a_test_is_no_leak() -> None:
+    machinery = (Frame("_multicall", "/venv/lib/python3/site-packages/pluggy/_callers.py", 9),)
+    numbers = Numbers(left=[Location(64, 1, machinery)])
+    assert verdict.judge_leaks(leaks(0), numbers, PATHS) is None
+    assert leaked_objects.kept([Survivor([], machinery)], None, PATHS) == []
+    # A thread that Python does not know has no frames at all.
+    numbers = Numbers(left=[Location(64, 1, ())])
+    assert verdict.judge_leaks(leaks(0), numbers, PATHS) is not None

@@ -411,3 +411,28 @@ def test_exitfirst_stops_at_a_passed_limit(project) -> None:
     )
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(["*stopping after 1 failures*"])
+
+
+def test_at_a_limit_of_zero_a_test_that_leaves_nothing_passes(project) -> None:
+    result = project.run_tests(
+        """
+@pytest.fixture
+def number():
+    return 3
+
+@pytest.mark.limit_leaks("0 B")
+def test_nothing(number):
+    pass
+
+class TestIt:
+    @pytest.mark.limit_leaks("0 B")
+    def test_method(self, number):
+        bytearray(1000)
+
+@pytest.mark.limit_leaks("0 B")
+def test_a_little(number):
+    _kept.append(bytearray(1))
+"""
+    )
+    result.assert_outcomes(passed=2, failed=1)
+    result.stdout.fnmatch_lines(["MEMORY PROBLEMS test_it.py::test_a_little - *(test_it.py:*)*"])
