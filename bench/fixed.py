@@ -80,6 +80,13 @@ print(json.dumps((time.process_time_ns() - start) / 1e6))
 """
 
 
+def clean_environment() -> dict[str, str]:
+    """The caller's, without what changes Python: with PYTHONDONTWRITEBYTECODE, say, pytest
+    compiles every plugin anew in each run."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+    return {**kept, "PYTHONHASHSEED": "0"}
+
+
 def _python(python: Path, code: str, *arguments: str) -> float:
     command = [str(python), "-P", "-c", code, *arguments]
     done = subprocess.run(command, text=True, stdout=subprocess.PIPE, check=False)
@@ -149,7 +156,7 @@ def plugin_cost(environments: Environments, tests: int, rounds: int, modes: list
                 done = measure.run(
                     [python, *fixed, *options],
                     cwd=folder,
-                    environment={**os.environ, "BENCH_LIMIT": limit, "PYTHONHASHSEED": "0"},
+                    environment={**clean_environment(), "BENCH_LIMIT": limit},
                     log=folder / "log.txt",
                     timeout=900,
                 )
