@@ -248,13 +248,15 @@ static const struct cmr_session_callbacks callbacks = {
 	.after_fork = after_fork_in_child,
 };
 
-/* Process-wide set-up, once; the module is one per process. */
+/* Process-wide set-up, once; the module is one per process. The self-test runs Python code, so an
+ * import may be interrupted there: the next one begins again. */
 static bool init_process(const char **reason)
 {
 	static const char *why;
+	static bool done;
 	struct cmr_error err;
 
-	if (why == NULL) {
+	if (!done) {
 		if (cmr_codes_init(&err) != CMR_OK) {
 			cmr_raise(&err);
 			return false;
@@ -262,6 +264,7 @@ static bool init_process(const char **reason)
 		if (!cmr_stacks_init(&why))
 			return false;
 		cmr_session_set_callbacks(&callbacks);
+		done = true;
 	}
 	*reason = why;
 	return true;

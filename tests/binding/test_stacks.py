@@ -62,3 +62,20 @@ def test_imported_under_a_trace_function(run_python):
         "print(f())"
     )
     assert out == "True\n"
+
+
+def test_an_interrupted_import_begins_again(run_python):
+    """The self-test runs Python code, where the handler of a timeout may raise."""
+    out = run_python(
+        "import sys, cmemray\n"
+        "def interrupt(frame, event, argument):\n"
+        "    if frame.f_code.co_filename == '<cmemray self-test>': raise KeyboardInterrupt\n"
+        "sys.settrace(interrupt)\n"
+        "try: cmemray.measure()\n"
+        "except KeyboardInterrupt: print('interrupted')\n"
+        "sys.settrace(None)\n"
+        "with cmemray.measure(attribution='exact') as m: held = [str(i) for i in range(1000)]\n"
+        "from cmemray._load import core\n"
+        "print(core.PYTHON_STACKS, m.count > 1000, all(row.frames for row in m.leaks()))"
+    )
+    assert out == "interrupted\nTrue True True\n"
