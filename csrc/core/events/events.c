@@ -28,8 +28,7 @@ static void locate(struct cmr_thread *thread, struct cmr_thread_view *view, enum
 	view->countdown -= (int64_t)block->size;
 	if (view->countdown >= 0)
 		return;
-	view->countdown = -1;
-	if (view->period_log2 != 0)
+	if (view->period_log2 != 0) /* else it stays below 0 */
 		view->countdown = cmr_sample_draw(&view->random, view->period_log2) - 1;
 	block->location = cmr_locations_here(thread, kind);
 	if (block->location == 0)
