@@ -52,23 +52,25 @@ class Frames:
     """Makes Frame tuples of the core's, each only once."""
 
     def __init__(self) -> None:
-        # The core shares equal tuples within a call, so their identity tells them apart. Each is
-        # kept, lest its address come back as another.
-        self._stacks: dict[int, tuple[tuple[_RawFrame, ...], tuple[Frame, ...]]] = {}
-        self._frames: dict[int, tuple[_RawFrame, Frame]] = {}
+        # The core shares equal tuples within a call, so their identity tells them apart. All are
+        # kept, lest the address of one come back as another.
+        self._stacks: dict[int, tuple[Frame, ...]] = {}
+        self._frames: dict[int, Frame] = {}
+        self._kept: list[tuple[_RawFrame, ...]] = []
 
     def stack(self, raw: tuple[_RawFrame, ...]) -> tuple[Frame, ...]:
         """The frames of `raw`, innermost first."""
         known = self._stacks.get(id(raw))
         if known is None:
-            known = self._stacks[id(raw)] = (raw, tuple([self._frame(frame) for frame in raw]))
-        return known[1]
+            get = self._frames.get
+            known = tuple([get(id(frame)) or self._make(frame) for frame in raw])
+            self._stacks[id(raw)] = known
+            self._kept.append(raw)
+        return known
 
-    def _frame(self, raw: _RawFrame) -> Frame:
-        known = self._frames.get(id(raw))
-        if known is None:
-            known = self._frames[id(raw)] = (raw, Frame(*raw))
-        return known[1]
+    def _make(self, raw: _RawFrame) -> Frame:
+        frame = self._frames[id(raw)] = Frame(*raw)
+        return frame
 
 
 def locations(
