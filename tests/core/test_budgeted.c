@@ -237,6 +237,9 @@ CMR_TEST(many_samples_are_enough)
 	for (unsigned i = 0; i < 10; i++)
 		alloc(i, 50); /* live at the end: all that the estimate has to go by */
 	CHECK_EQ_U64(totals(r).current, 500);
+	CHECK_EQ_U64(r->ledger.rise_log2, CMR_NEVER_RISES);
+	CHECK_EQ_U64(cmr_planes[OUTER].period_log2, 8);
+	CHECK_EQ_U64(cmr_thread_self()->view[OUTER].period_log2, 8); /* threads have learned of it */
 	cmr_region_free(r);
 }
 
