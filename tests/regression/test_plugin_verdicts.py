@@ -285,7 +285,7 @@ def test_16_a_verdict_does_not_depend_on_the_tests_before(project) -> None:
     after = peak()
     assert alone == after
     # Just above what it needs, and just below.
-    for limit, outcome in (("10 MB", {"passed": 1}), ("8 MB", {"failed": 1})):
+    for limit, outcome in (("10 MB", {"passed": 1}), ("7 MB", {"failed": 1})):
         project.monkeypatch.setenv("LIMIT", limit)
         project.run("test_it.py::test_strings").assert_outcomes(**outcome)
         passed = outcome.get("passed", 0) + 1
