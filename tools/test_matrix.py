@@ -31,7 +31,7 @@ pip wheel --no-deps --no-build-isolation -w dist .
 pip install --no-deps dist/*.whl
 mkdir run && cd run
 CMEMRAY_TEST_INSTALLED=1 ../env/bin/python -P -m pytest -c ../pyproject.toml --rootdir=.. \
-  -n 2 --dist loadgroup --junitxml=../report.xml ../tests --ignore=../tests/tools
+  -n 2 --dist loadgroup --junitxml=../report.xml ../tests --ignore=../tests/tools --ignore=../tests/packaging
 """
 
 

@@ -10,7 +10,7 @@ if ! "$python" -c 'import sys; sys.exit(sys.version_info >= (3, 14))'; then
 fi
 env=$PWD/build/oldest
 [ -x "$env/bin/pip" ] || "$python" -m venv "$env"
-"$env/bin/python" -m pip install -q --disable-pip-version-check "pytest~=$oldest.0" hypothesis
+"$env/bin/python" -m pip install -q --disable-pip-version-check "pytest==$oldest.0" hypothesis
 "$env/bin/python" -m pip install -q --disable-pip-version-check --no-deps --force-reinstall dist/*.whl
 mkdir -p build/run
 repo=$PWD
