@@ -10,14 +10,19 @@ from typing import Any
 
 import pytest
 
+from pytest_cmemray.options import Settings
+
 
 class Baseline:
     """Reads the peaks of earlier runs; collects those of this one, and saves them at its end."""
 
-    def __init__(self, config: pytest.Config, basis: str) -> None:
+    def __init__(self, config: pytest.Config, settings: Settings) -> None:
         self._cache: Any = getattr(config, "cache", None)
-        # Other bases and other interpreters measure other numbers.
-        self._key = f"cmemray/peaks-{basis}-{sys.implementation.cache_tag}"
+        # Other settings and other interpreters measure other numbers.
+        kind = [settings.basis, settings.threads, sys.implementation.cache_tag]
+        if settings.trace_python_allocators:
+            kind.insert(1, "traced")
+        self._key = f"cmemray/peaks-{'-'.join(map(str, kind))}"
         self._before: dict[str, int] | None = None
         self._now: dict[str, int] = {}
 

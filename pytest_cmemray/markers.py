@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import inspect
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -204,11 +204,22 @@ def closest_marks(item: pytest.Item) -> dict[str, pytest.Mark]:
                 found.setdefault(mark.name, mark)
     node: Any = item
     while node is not None:
-        for mark in node.own_markers:
+        for mark in _own_marks(node):
             if mark.name in MARKERS:
                 found.setdefault(mark.name, mark)
         node = node.parent
     return found
+
+
+def _own_marks(node: Any) -> Iterator[pytest.Mark]:
+    """Marks of a node, closest first: pytest lists those of base classes before a class's own."""
+    if isinstance(node, pytest.Class):
+        for base in node.obj.__mro__:
+            marks = base.__dict__.get("pytestmark", ())
+            for mark in marks if isinstance(marks, (list, tuple)) else [marks]:
+                own: pytest.Mark = getattr(mark, "mark", mark)
+                yield own
+    yield from node.own_markers
 
 
 def _call(mark: pytest.Mark) -> str:

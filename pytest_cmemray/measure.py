@@ -76,9 +76,18 @@ class Run:
         if self._tracer is not None:
             _collect()
             self._tracer.start(root)
-        for region in self._regions():
-            region.root = root
-            region.start()
+        started: list[Any] = []
+        try:
+            for region in self._regions():
+                region.root = root
+                region.start()
+                started.append(region)
+        except BaseException:
+            for region in started:
+                region.stop()
+            if self._tracer is not None:
+                self._tracer.stop()
+            raise
 
     def stop(self) -> None:
         """End. Objects that survive are found after a full collection."""
@@ -107,7 +116,10 @@ class Run:
         return problems
 
     def excuse(self, paths: explain.Paths) -> list[sections.Problem]:
-        """What is wrong with the peak of a test that failed or skipped by itself; not enforced."""
+        """What is wrong with the peak of a test that failed or skipped by itself; not enforced.
+
+        What it left behind is not judged: its exception keeps the variables of every frame alive.
+        """
         finding = verdict.judge_memory(self._plan, self._peak, None)
         if finding is None:
             return []

@@ -32,11 +32,11 @@ def entry_lines(entry: Entry) -> list[str]:
     peak = data["peak"]
     remarks = []
     if "limit" in data:
-        left = data["limit"] - peak
+        left = data["limit"] - entry.judged
         room = f"{format_size(left)} left" if left > 0 else f"{format_size(-left)} over"
         remarks.append(f"limit {format_size(data['limit'])}, {room}")
     if "was" in data:
-        remarks.append(f"was {format_size(data['was'])}, {change(data['was'], peak)}")
+        remarks.append(f"was {format_size(data['was'])}, {change(data['was'], entry.judged)}")
     if data.get("gc", 0) >= _LONG_GC:
         remarks.append(f"{data['gc'] / 1e6:.2f} s in garbage collections")
     lines = [
@@ -87,7 +87,7 @@ def change(was: int, now: int) -> str:
 def _tight_lines(entries: Sequence[Entry]) -> list[str]:
     rows = [("peak", "limit", "used", "test")]
     for entry in entries:
-        peak, limit = entry.data["peak"], entry.data["limit"]
+        peak, limit = entry.judged, entry.data["limit"]
         used = f"{peak * 100 // limit}%"
         rows.append((format_size(peak), format_size(limit), used, entry.nodeid))
     widths = [max(len(row[column]) for row in rows) for column in range(3)]
@@ -99,4 +99,4 @@ def _tight_lines(entries: Sequence[Entry]) -> list[str]:
 
 
 def _used(entry: Entry) -> float:
-    return entry.data["peak"] / entry.data["limit"]
+    return entry.judged / entry.data["limit"]

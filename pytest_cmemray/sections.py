@@ -8,6 +8,7 @@ from typing import Any
 from cmemray import explain
 from cmemray.sizes import format_size, format_sizes
 from pytest_cmemray import verdict
+from pytest_cmemray.markers import Plan
 
 MAX_MEMORY = "memray-max-memory"
 LEAKED_MEMORY = "memray-leaked-memory"
@@ -124,11 +125,19 @@ def _problem(sentence: str, title: str, section: str, lines: list[explain.Line])
     return Problem(sentence, title, section, frame.filename, frame.lineno)
 
 
-def unjudged(plan_limit: int, numbers: verdict.Measured, paths: explain.Paths) -> str:
-    """The memory section of a test that failed for another reason and kept its limit."""
-    peak, limit = format_sizes(numbers.peak, plan_limit)
-    text = f"Peak {peak}, within the limit of {limit}"
-    return text + explain.blame(numbers.locations_at_peak(), numbers.peak, paths)
+def unjudged(plan: Plan, numbers: verdict.Measured, paths: explain.Paths) -> str:
+    """The memory section of a test that failed for another reason and kept its limit, if any."""
+    text = f"Peak {format_size(numbers.peak)}"
+    if plan.limit is not None:
+        peak, limit = format_sizes(numbers.peak, plan.limit)
+        text = f"Peak {peak}, within the limit of {limit}"
+    text += explain.blame(numbers.locations_at_peak(), numbers.peak, paths)
+    if plan.leaks is not None or plan.objects is not None:
+        text += (
+            f"\n{format_size(numbers.leaked)} were left allocated; not judged, as the exception "
+            "of a failed test keeps its variables alive."
+        )
+    return text
 
 
 def _figures(numbers: verdict.Measured) -> str:
@@ -140,7 +149,7 @@ def _figures(numbers: verdict.Measured) -> str:
     older = verdict.old_threads(numbers)
     if older:
         text.append(f"Part of it is of {older}.")
-    if numbers.resized_old_bytes * 100 >= numbers.peak:
+    if numbers.resized_old_bytes * 100 >= max(numbers.peak, 1):
         text.append(
             f"{format_size(numbers.resized_old_bytes)} are blocks older than the test that it "
             "resized; they count with their new size."

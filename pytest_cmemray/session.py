@@ -43,12 +43,13 @@ class Session:
         self._reports: Callable[[Session], object] | None = reports
         self._planner = Planner(settings)
         self._expected: set[str] = set()
-        self._baseline = Baseline(config, settings.basis)
+        self._baseline = Baseline(config, settings)
         # Where the memory was is only looked up for tests that the report may show.
         self._shown = Largest(settings.most_allocations)
         self._junit = junit.wanted(config)
         self._paths: dict[str, Paths] = {}
         self._sanitized: str | None = None
+        self._own_gaps: list[str] = []
 
     # -- before the test
 
@@ -65,7 +66,8 @@ class Session:
                 f"memory limits are not checked in a process with {sanitizer}, whose allocator "
                 "they would measure; the ini key memray_sanitizer = track checks them anyway"
             )
-        self.results.add_note(f"nothing was measured: the process runs with {sanitizer}")
+        self._own_gaps.append(f"nothing was measured: the process runs with {sanitizer}")
+        self.add_gap(self._own_gaps[-1])
         return None
 
     def look_at(self, items: list[pytest.Item]) -> None:
@@ -118,7 +120,12 @@ class Session:
         try:
             ended = _ended(item, failure)
             if ended == "passed":
-                problems = run.judge(before if self.settings.fail_on_increase else None, paths)
+                try:
+                    problems = run.judge(before if self.settings.fail_on_increase else None, paths)
+                except BaseException:
+                    # A filter function failed; what is known of the peak is said all the same.
+                    self._excuse(outcome, plan, run, paths, "failed")
+                    raise
                 if problems:
                     outcome.fail(problems)
                 return problems
@@ -134,13 +141,16 @@ class Session:
         problems = run.excuse(paths)
         if ended == "skipped":
             said = [f"skipped, so not enforced: {problem.sentence}" for problem in problems]
-            outcome.data.setdefault("notes", []).extend(said)
+            if plan.leaks is not None or plan.objects is not None:
+                said.append("skipped, so what it left behind was not judged")
+            if said:
+                outcome.data.setdefault("notes", []).extend(said)
             return
         for problem in problems:
             text = f"{problem.sentence}\n{problem.section}"
             outcome.texts.append((problem.title, text))
-        if not problems and plan.limit is not None:
-            text = sections.unjudged(plan.limit, run.numbers, paths)
+        if not problems and plan.has_limit:
+            text = sections.unjudged(plan, run.numbers, paths)
             outcome.texts.append((sections.MAX_MEMORY, text))
 
     # -- its report
@@ -197,11 +207,12 @@ class Session:
 
     def gaps(self) -> list[str]:
         """What could not be seen of any test that this process measured."""
+        own = list(dict.fromkeys(self._own_gaps))
         if "pytest_cmemray.measure" not in sys.modules:
-            return []
+            return own
         from cmemray import unseen
 
-        return unseen()
+        return own + unseen()
 
     def worker_is_done(self, output: dict[str, Any]) -> None:
         """Take in what a worker's process could not see."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from cmemray.explain import Paths, is_machinery
-from cmemray.sizes import format_size
+from cmemray.sizes import format_size, format_sizes
 from pytest_cmemray.markers import Plan
 from pytest_cmemray.types import Stack, StackFrame
 
@@ -138,15 +138,14 @@ def notes(plan: Plan, numbers: Measured) -> list[str]:
         ways = ", ".join(sorted(numbers.children))
         plural = "es were" if count > 1 else " was"
         said.append(f"{count} child process{plural} not measured ({ways})")
-    if numbers.incomplete and not plan.has_limit:
+    if numbers.incomplete and plan.limit is None and plan.leaks is None:
         said.append(f"incomplete measurement: {numbers.incomplete_reason}")
     limit = plan.limit
     if limit is not None and judged_peak(numbers) < limit:
         if numbers.peak >= limit:
-            said.append(
-                f"the peak of {format_size(numbers.peak)} is within the limit of "
-                f"{format_size(limit)} only without {old_threads(numbers)}"
-            )
+            peak, allowed = format_sizes(numbers.peak, limit)
+            whose = old_threads(numbers) or "threads older than the test"
+            said.append(f"the peak of {peak} is within the limit of {allowed} only without {whose}")
         aside = apart(numbers)
         if aside and judged_peak(numbers) + apart_bytes(numbers) >= limit:
             said.append(f"not counted against the limit: {aside}")
