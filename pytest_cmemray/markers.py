@@ -217,8 +217,7 @@ def _own_marks(node: Any) -> Iterator[pytest.Mark]:
         for base in node.obj.__mro__:
             marks = base.__dict__.get("pytestmark", ())
             for mark in marks if isinstance(marks, (list, tuple)) else [marks]:
-                own: pytest.Mark = getattr(mark, "mark", mark)
-                yield own
+                yield mark.mark if isinstance(mark, pytest.MarkDecorator) else mark
     yield from node.own_markers
 
 
