@@ -417,6 +417,7 @@ CMR_TEST(a_thread_out_of_scope_may_unmap)
 	self->view[OUTER].config = 0;
 	map(2, PAGE, RW, ANON);
 	map(50, PAGE, RW, ANON);
+	CHECK_EQ_U64(self->view[OUTER].tag, 0);
 	CHECK_EQ_U64(totals(own).current, 3 * PAGE);
 	cmr_on_protect(OUTER, AT(10), PAGE, RW);
 	CHECK_EQ_U64(totals(own).current, 3 * PAGE);

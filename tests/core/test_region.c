@@ -494,6 +494,31 @@ CMR_TEST(the_root_is_that_of_the_outermost_region)
 	cmr_region_free(c);
 }
 
+/* A root is that of the thread that opened the region, in the events of both planes. */
+CMR_TEST(a_root_is_one_threads_in_both_planes)
+{
+	static int frame_a, frame_b;
+	struct cmr_region *others, *own;
+	struct cmr_thread *self;
+	uint32_t ordinal;
+
+	rig_begin();
+	self = cmr_thread_self();
+	ordinal = self->ordinal;
+	self->ordinal = 1000000; /* somebody else */
+	others = open_with((struct cmr_region_options){ .root = &frame_a });
+	self->ordinal = ordinal;
+	alloc(1, 1);
+	CHECK_EQ_PTR(self->root, NULL);
+	own = open_with((struct cmr_region_options){ .root = &frame_b, .basis = CMR_BASIS_SYSTEM });
+	alloc(2, 1);
+	CHECK_EQ_PTR(self->root, &frame_b);
+	cmr_region_free(own);
+	alloc(3, 1);
+	CHECK_EQ_PTR(self->root, NULL);
+	cmr_region_free(others);
+}
+
 /* When nobody holds a region, many stacks are forgotten; else they stay. */
 CMR_TEST(locations_are_forgotten_when_nobody_needs_them)
 {
@@ -536,6 +561,8 @@ CMR_TEST(periods_follow_live_bytes)
 	CHECK_EQ_U64(totals(r).period, 64);
 	cmr_region_free(inner);
 	CHECK_EQ_U64(plane->period_log2, 6);
+	alloc(5, 1);
+	CHECK_EQ_U64(cmr_thread_self()->view[OUTER].period_log2, 6);
 	alloc(4, (size_t)1 << 40);
 	CHECK_EQ_U64(plane->period_log2, 10);
 	release(4); /* it does not come down again */

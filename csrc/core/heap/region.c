@@ -247,7 +247,6 @@ static void enter(struct cmr_plane *plane, struct cmr_region *region, int slot,
 	region->stamp = cmr_thread_stamp();
 	region->started = true;
 	region->slot = slot;
-	region->period_log2 = 0;
 	set_rise(region);
 	cmr_losses_read(&region->losses_at_start);
 	region->losses_at_start.hooks = 0; /* an object that was not patched then is not now */
