@@ -102,7 +102,7 @@ fuzz: env-test install  ## the property tests with 5000 random programs each
 bench: env  ## programs, fixed costs and public test suites: plain, measured and with peers; ratios
 	$(BIN)/python -m bench $(BENCH_ARGS)
 suites: env  ## public packages' test suites alone: outcomes and time ratios
-	$(BIN)/python -m bench $(BENCH_ARGS)
+	$(BIN)/python -m bench.suites $(BENCH_ARGS)
 
 .PHONY: docs
 docs: env-test  ## check that what the documents name and link to exists

@@ -326,7 +326,10 @@ static void look_at(struct walk *walk, const struct dl_phdr_info *info)
 	state.n_unsettled -= known->unsettled;
 	if (!cmr_elf_read(&elf, info)) {
 		known->unsettled = false;
-		state.failed += known->print != 1;
+		if (known->print != 1) {
+			state.failed++;
+			cmr_lose(CMR_LOSS_hooks);
+		}
 		known->print = 1;
 	} else if (known->unsettled || !is_same(known, &elf)) {
 		patch_object(walk, &elf, known);
