@@ -197,6 +197,8 @@ def _sites(numbers: verdict.Measured, paths: explain.Paths) -> list[tuple[str, i
     for line in explain.by_own_line(numbers.locations_at_peak(), paths)[:MOST_SITES]:
         if sites and line.size * 100 < numbers.peak:
             break
+        if explain.is_machinery(line.largest.frames, paths):
+            continue
         frame = line.frame
         where = explain.NO_FRAME
         if frame is not None:
