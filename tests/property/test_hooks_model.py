@@ -2,7 +2,7 @@
 
 import hypothesis.strategies as st
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from model import ANONYMOUS, NORESERVE, PAGE, PRIVATE, PROT_READ, PROT_WRITE, SHARED, Model
 from native_extension import program
 
@@ -118,28 +118,24 @@ def check(region, model):
 
 
 @pytest.mark.parametrize("exact", [True, False])
-@settings(max_examples=150)
 @given(data=st.data())
 def test_blocks_requested(native, data, exact):
     steps = data.draw(programs())
     check(*measured(native, steps, program(*steps), exact=exact))
 
 
-@settings(max_examples=100)
 @given(steps=programs(operations=(*LIBC, "strdup", "raw_malloc", "raw_calloc")))
 def test_blocks_system(native, steps):
     check(*measured(native, steps, program(*steps), basis="system"))
 
 
 @pytest.mark.parametrize("basis", ["requested", "system"])
-@settings(max_examples=150)
 @given(data=st.data())
 def test_mappings(native, data, basis):
     steps = data.draw(mapping_programs())
     check(*measured(native, steps, program(*steps), basis=basis))
 
 
-@settings(max_examples=60)
 @given(steps=programs(operations=(*LIBC, "strdup", "raw_malloc", "raw_calloc")))
 def test_a_foreign_thread(native, steps):
     whole = program(*steps)
@@ -152,7 +148,6 @@ def test_a_foreign_thread(native, steps):
     assert all(row[3] == () for row in region.leaks())
 
 
-@settings(max_examples=60)
 @given(inner=programs(), outer=programs())
 def test_nested(native, inner, outer):
     """The inner measurement sees its own program only; the outer one sees both."""
