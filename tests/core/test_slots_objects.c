@@ -338,3 +338,30 @@ CMR_TEST(new_and_delete_are_seen_inside_the_cxx_library)
 	CHECK_EQ_U64(GUARD(), 0);
 	rig_end(rig.region);
 }
+
+/* Each form of new with each form of delete that may follow it. */
+CMR_TEST(every_form_of_new_and_delete_is_seen)
+{
+	void *object = dlopen(FIXTURE("cxx"), RTLD_NOW), *block;
+	void (*put)(int, void *, size_t);
+	void *(*get)(int, size_t);
+	struct rig rig;
+
+	if (object == NULL)
+		CMR_TEST_SKIP("no C++ compiler when this was built");
+	if (UNDER_SANITIZER)
+		CMR_TEST_SKIP("a sanitizer has its own operator new");
+	rig = rig_of(CMR_BASIS_REQUESTED);
+	RIG_FUNCTION(object, get, "cxx_new_as");
+	RIG_FUNCTION(object, put, "cxx_delete_as");
+	for (int aligned = 0; aligned < 2; aligned++)
+		for (int how = 0; how < 6; how++) {
+			block = get(4 * aligned + how % 4, 640);
+			CHANGED((&rig), 640, 1, 640, 1);
+			put(6 * aligned + how, block, 640);
+			CHANGED((&rig), -640, -1, 0, 0);
+			put(6 * aligned + how, NULL, 640);
+			UNCHANGED((&rig));
+		}
+	rig_end(rig.region);
+}

@@ -56,6 +56,7 @@ static void cxx_test_under(const char *preload)
 	char binary[512];
 	char *const argv[] = { binary,
 			       (char[]){ "new_and_delete_are_seen_inside_the_cxx_library" },
+			       (char[]){ "every_form_of_new_and_delete_is_seen" },
 			       NULL };
 	int status;
 
