@@ -313,8 +313,12 @@ def measured(item: pytest.Item, caller: FrameType) -> Generator[None, Any, Any]:
         result = yield
     except BaseException as error:
         session.finish(item, plan, run, error)
+        # pytest keeps the traceback, and with it this frame: what was measured must not live on,
+        # or the tracker could never forget the stacks of tests that are over.
+        del run
         raise
     problems = session.finish(item, plan, run, None)
+    del run
     if problems:
         from pytest_cmemray.measure import MemoryProblem
 

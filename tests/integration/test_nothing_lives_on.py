@@ -1,0 +1,61 @@
+"""Nothing of a measurement outlives its test, however the test ended.
+
+While one lives, the tracker keeps the numbers of all stacks: in a long run of a large suite they
+would fill its tables, and later tests could not be measured.
+"""
+
+import subprocess
+import sys
+
+TESTS = """
+import gc
+import pytest
+
+
+def test_passes():
+    pass
+
+
+def test_fails():
+    assert [] == [1]
+
+
+@pytest.mark.xfail
+def test_fails_as_expected():
+    raise ValueError
+
+
+def test_is_skipped():
+    pytest.skip("now")
+
+
+@pytest.mark.limit_memory("1 B")
+def test_is_over():
+    bytearray(1000)
+
+
+@pytest.mark.limit_leaks("1 B")
+def test_leaks():
+    pytest.kept = bytearray(1000)
+
+
+def test_last():
+    import cmemray
+
+    # Without a collection: what waits for one lives on, too.
+    alive = [o for o in gc.get_objects() if isinstance(o, cmemray.measure)]
+    assert len(alive) == 1  # that of this test
+"""
+
+
+def test_nothing_lives_on(tmp_path):
+    (tmp_path / "test_them.py").write_text(TESTS)
+    done = subprocess.run(
+        [sys.executable, "-P", "-m", "pytest", "--memray", "-p", "no:cacheprovider", "-rA", "-s"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert "PASSED test_them.py::test_last" in done.stdout, done.stdout + done.stderr
+    assert "3 failed, 2 passed, 1 skipped, 1 xfailed" in done.stdout
