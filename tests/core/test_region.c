@@ -559,6 +559,8 @@ CMR_TEST(periods_follow_live_bytes)
 	CHECK_EQ_U64(plane->period_log2, 0);
 	CHECK(totals(inner).exact);
 	CHECK_EQ_U64(totals(r).period, 64);
+	alloc(6, 1);
+	CHECK_EQ_U64(cmr_thread_self()->view[OUTER].period_log2, 0);
 	cmr_region_free(inner);
 	CHECK_EQ_U64(plane->period_log2, 6);
 	alloc(5, 1);
