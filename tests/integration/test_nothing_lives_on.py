@@ -8,7 +8,6 @@ import subprocess
 import sys
 
 TESTS = """
-import gc
 import pytest
 
 
@@ -39,17 +38,35 @@ def test_leaks():
     pytest.kept = bytearray(1000)
 
 
-def test_last():
+def test_last(pytestconfig):
+    assert pytestconfig.alive == {}
+"""
+CONFTEST = """
+import gc
+
+
+def pytest_configure(config):
+    config.alive = {}
+
+
+def pytest_runtest_logstart(nodeid, location):
+    # Without a collection: what waits for one lives on, too.
     import cmemray
 
-    # Without a collection: what waits for one lives on, too.
     alive = [o for o in gc.get_objects() if isinstance(o, cmemray.measure)]
-    assert len(alive) == 1  # that of this test
+    if alive:
+        CONFIG.alive[f"before {nodeid}"] = len(alive)
+
+
+def pytest_sessionstart(session):
+    global CONFIG
+    CONFIG = session.config
 """
 
 
 def test_nothing_lives_on(tmp_path):
     (tmp_path / "test_them.py").write_text(TESTS)
+    (tmp_path / "conftest.py").write_text(CONFTEST)
     done = subprocess.run(
         [sys.executable, "-P", "-m", "pytest", "--memray", "-p", "no:cacheprovider", "-rA", "-s"],
         cwd=tmp_path,
