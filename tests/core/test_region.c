@@ -588,7 +588,10 @@ CMR_TEST(in_a_forked_child_nothing_is_open)
 	alloc(2, 30);
 	CHECK_EQ_U64(totals(next).current, 30);
 	cmr_region_close(r);
-	CHECK_EQ_U64(totals(next).current, 30);
+	alloc(3, 5);
+	CHECK_EQ_U64(totals(next).current, 35);
 	cmr_region_free(r);
+	alloc(4, 5);
+	CHECK_EQ_U64(totals(next).current, 40);
 	cmr_region_free(next);
 }
