@@ -30,8 +30,9 @@ ninja --quiet -C build/gcc
 pip wheel --no-deps --no-build-isolation -w dist .
 pip install --no-deps dist/*.whl
 mkdir run && cd run
-CMEMRAY_TEST_INSTALLED=1 ../env/bin/python -P -m pytest -c ../pyproject.toml --rootdir=.. \
-  -n 2 --dist loadgroup --junitxml=../report.xml ../tests --ignore=../tests/tools --ignore=../tests/packaging
+CMEMRAY_TEST_INSTALLED=1 "$1/env/bin/python" -P -m pytest -c "$1/pyproject.toml" --rootdir="$1" \
+  -n 2 --dist loadgroup --junitxml="$1/report.xml" \
+  "$1/tests" --ignore="$1/tests/tools" --ignore="$1/tests/packaging"
 """
 
 
