@@ -177,6 +177,8 @@ class Session:
             data = self._unmeasured(report)
         if data is None or self._is_worker:
             return
+        if self._junit:
+            junit.add_sections(report)
         if report.outcome in ("passed", "failed", "skipped"):
             self.results.add(report.nodeid, report.outcome, data)
             if report.passed and "judged" in data:

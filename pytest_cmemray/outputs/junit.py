@@ -1,6 +1,8 @@
-"""Numbers as properties of the test in pytest's JUnit XML."""
+"""pytest's JUnit XML: numbers as properties of the test, and lists of allocations."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import pytest
 
@@ -30,3 +32,28 @@ def add_properties(item: pytest.Item, data: Data) -> list[tuple[str, object]]:
     ]
     item.user_properties[:] = kept + new
     return new
+
+
+def add_sections(report: Any) -> None:
+    """Have the memory sections of a failed test written below its message.
+
+    pytest writes only the failure itself, which in a terminal the sections follow.
+    """
+    texts = [f"{title}:\n{text}" for title, text in report.sections if title.startswith("memray-")]
+    if texts and report.failed and hasattr(report.longrepr, "toterminal"):
+        report.longrepr = _WithSections(report.longrepr, texts)
+
+
+class _WithSections:
+    """A failure that looks as it did, except as text."""
+
+    def __init__(self, failure: Any, texts: list[str]) -> None:
+        self._failure = failure
+        self._texts = texts
+
+    def __getattr__(self, name: str) -> Any:
+        # toterminal and reprcrash, when the failure has them.
+        return getattr(self._failure, name)
+
+    def __str__(self) -> str:
+        return "\n\n".join([str(self._failure), *self._texts])

@@ -19,6 +19,8 @@ def test_22_the_junit_file_has_verdict_sections_and_numbers(project) -> None:
     failure = cases["test_over"].find("failure")
     assert failure is not None
     assert failure.get("message", "").startswith("Test was limited to 1.0MiB but allocated 47.7MiB")
+    assert "List of allocations:" in (failure.text or "")
+    assert "        test_over:test_it.py:7" in (failure.text or "")
     for case, limit in (("test_over", 1024**2), ("test_within", 100 * 1024**2)):
         properties = {one.get("name"): one.get("value") for one in cases[case].iter("property")}
         assert int(properties["memray_peak_bytes"]) == pytest.approx(50_000_000, rel=0.001)
