@@ -1,7 +1,7 @@
 #include "session/session.h"
 
-#include <sched.h>
 #include <stddef.h>
+#include <time.h>
 
 #include "events/gate.h"
 #include "os/memory.h"
@@ -75,23 +75,47 @@ static enum cmr_status start_locked(struct cmr_region *region, struct cmr_error 
 
 /* Threads that are in the loader's locks for us, and whether some thread is about to fork. The C
  * library does not give a forked child all of these locks free: a child that wants to measure would
- * wait for a thread which it does not have. So neither begins while the other is at it; the wait is
- * short and has an end, since this is a courtesy that must not hang anybody. */
+ * wait for a thread which it does not have. So neither begins while the other is at it. Each says
+ * what it is about to do before it looks at the other. The wait has an end, since this is a courtesy
+ * that must not hang anybody. */
 static _Atomic unsigned refreshing;
 static _Atomic unsigned forking;
 
-static void wait_for_none(_Atomic unsigned *busy)
+#define LONGEST_WAIT_MS 200
+
+/* False: time is up. */
+static bool wait_for_none(_Atomic unsigned *busy)
 {
-	for (int turn = 0; turn < 1000 && atomic_load(busy) != 0; turn++)
-		sched_yield();
+	const struct timespec nap = { .tv_sec = 0, .tv_nsec = 20000 };
+	struct timespec begin, now;
+
+	if (atomic_load(busy) == 0)
+		return true;
+	clock_gettime(CLOCK_MONOTONIC, &begin);
+	do {
+		clock_nanosleep(CLOCK_MONOTONIC, 0, &nap, NULL);
+		if (atomic_load(busy) == 0)
+			return true;
+		clock_gettime(CLOCK_MONOTONIC, &now);
+	} while ((now.tv_sec - begin.tv_sec) * 1000 + (now.tv_nsec - begin.tv_nsec) / 1000000 <
+		 LONGEST_WAIT_MS);
+	return false;
 }
 
 static enum cmr_status refresh(struct cmr_error *err)
 {
 	enum cmr_status status;
 
-	wait_for_none(&forking);
 	atomic_fetch_add(&refreshing, 1);
+	while (atomic_load(&forking) != 0) {
+		bool over;
+
+		atomic_fetch_sub(&refreshing, 1);
+		over = wait_for_none(&forking);
+		atomic_fetch_add(&refreshing, 1);
+		if (!over)
+			break;
+	}
 	status = cmr_hooks_refresh(NULL, err);
 	atomic_fetch_sub(&refreshing, 1);
 	return status;
@@ -100,7 +124,7 @@ static enum cmr_status refresh(struct cmr_error *err)
 void cmr_session_before_fork(void)
 {
 	atomic_fetch_add(&forking, 1);
-	wait_for_none(&refreshing);
+	(void)wait_for_none(&refreshing);
 }
 
 void cmr_session_fork_over(void)
