@@ -3,6 +3,7 @@
 
 #include <pthread.h>
 #include <sched.h>
+#include <sys/mman.h>
 
 #include "heap/tags.h"
 #include "os/memory.h"
@@ -137,8 +138,11 @@ CMR_TEST(with_nothing_open_tags_and_entries_are_dropped)
 		CHECK_EQ_U64(totals(r).current_blocks, 0);
 		alloc(i, 100 + 600 * (i % 2));
 		CHECK_EQ_U64(totals(r).current_blocks, 1);
+		cmr_on_map(OUTER, BASE + (uintptr_t)i * 65536, 4096, PROT_READ | PROT_WRITE,
+			   MAP_PRIVATE | MAP_ANONYMOUS, -1, CMR_KIND_MMAP);
 		cmr_region_free(r);
 	}
+	CHECK(cmr_planes[OUTER].ranges[CMR_BASIS_REQUESTED].n_items < CMR_N_TAGS);
 }
 
 CMR_TEST(stale_hash_entries_do_not_pile_up)
