@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import os
 import statistics
 import subprocess
 import sys
@@ -59,7 +60,11 @@ class Bench:
     def _worker(self, program: str, mode: str, calls: int) -> dict[str, float]:
         python = self.environments.for_plugin(worker.PLUGIN.get(mode, "none"))
         command = [str(python), str(_WORKER), program, mode, str(calls), "3"]
-        done = subprocess.run(command, text=True, stdout=subprocess.PIPE, check=False)
+        # Threads of a numeric library that spin while they wait would be timed as well.
+        environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1", "PYTHONHASHSEED": "0"}
+        done = subprocess.run(
+            command, text=True, stdout=subprocess.PIPE, check=False, env=environment
+        )
         if done.returncode:
             raise SystemExit(f"bench: {' '.join(command)} ended with {done.returncode}")
         said: dict[str, float] = json.loads(done.stdout)
