@@ -102,6 +102,8 @@ def memory_table(bench: Bench, modes: Sequence[str]) -> str:
         f"  {'program':<12}{'peak MiB':>9}" + "".join(f"  {mode:>15}" for mode in modes[1:])
     )
     for name, peak in bench.peaks.items():
+        if peak < 2**20:
+            continue  # a share of next to nothing
         plain = statistics.median(bench.grown[name]["plain"])
         line = f"  {name:<12}{peak / 2**20:9.1f}"
         for mode in modes[1:]:

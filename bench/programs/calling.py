@@ -38,7 +38,8 @@ def methods() -> int:
     seen = 0
     for _ in itertools.repeat(None, 150_000):
         counter.step()
-        seen = max(seen, counter.at)
+        if counter.at > seen:
+            seen = counter.at
         if len(counter) > 200 and isinstance(seen, int):
             seen = abs(seen) % 200
     return seen + sum(1 for _ in iter(counter.step, 0))
