@@ -60,7 +60,7 @@ static struct {
 	uint32_t pass;
 	size_t n_unsettled;
 	size_t slots, failed;
-	uintptr_t loader, vdso; /* load addresses */
+	_Atomic uintptr_t loader, vdso; /* load addresses; written outside the loader's lock */
 	_Atomic uint32_t order; /* hands what is above from one thread's pass to the next */
 } state;
 

@@ -55,18 +55,18 @@ enum cmr_status cmr_blocks_init(struct cmr_blocks *blocks, struct cmr_error *err
 }
 
 /* Leaf numbers are pushed to `made` before the leaf is published, so that a fork at any moment leaves
- * no leaf out. Two threads that make the same leaf push it twice. */
-static bool note_leaf(struct cmr_blocks *blocks, size_t number)
+ * no leaf out. Of two threads that make the same leaf, the loser takes its push back. NULL: full. */
+static _Atomic uint32_t *note_leaf(struct cmr_blocks *blocks, size_t number)
 {
 	uint32_t i = atomic_load_explicit(&blocks->n_made, memory_order_relaxed);
 
 	do {
 		if (i == MOST_MADE)
-			return false;
+			return NULL;
 	} while (!atomic_compare_exchange_weak_explicit(
 		&blocks->n_made, &i, i + 1, memory_order_relaxed, memory_order_relaxed));
 	atomic_store_explicit(&blocks->made[i], (uint32_t)number + 1, memory_order_release);
-	return true;
+	return &blocks->made[i];
 }
 
 /* The made leaf after *I pushes, which it counts on; NULL at the end. */
@@ -155,11 +155,13 @@ void cmr_blocks_measure(const struct cmr_blocks *blocks, size_t *hash_entries, s
 static _Atomic uint16_t *make_leaf(struct cmr_blocks *blocks, size_t number)
 {
 	_Atomic uint16_t *present = NULL, *leaf;
+	_Atomic uint32_t *pushed;
 
 	leaf = cmr_memory_map(LEAF_BYTES);
 	if (leaf == NULL)
 		return NULL;
-	if (!note_leaf(blocks, number)) {
+	pushed = note_leaf(blocks, number);
+	if (pushed == NULL) {
 		cmr_memory_unmap(leaf, LEAF_BYTES);
 		return NULL;
 	}
@@ -168,6 +170,7 @@ static _Atomic uint16_t *make_leaf(struct cmr_blocks *blocks, size_t number)
 	if (atomic_compare_exchange_strong_explicit(&blocks->leaves[number], &present, leaf,
 						    memory_order_acq_rel, memory_order_acquire))
 		return leaf;
+	atomic_store_explicit(pushed, 0, memory_order_relaxed);
 	cmr_memory_unmap(leaf, LEAF_BYTES);
 	return present;
 }
