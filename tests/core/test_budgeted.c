@@ -70,10 +70,23 @@ static void drain(struct walk *w)
 			release(i);
 }
 
+static double variance(const struct cmr_region *region, bool peak, unsigned site)
+{
+	struct cmr_usage_row rows[256];
+	uint32_t n = cmr_usages_rows(&region->usages, &region->ledger, peak, rows, 256);
+	double sum = 0;
+
+	for (uint32_t i = 0; i < n; i++)
+		if (fake_site_of(rows[i].location) == site)
+			sum += (double)rows[i].variance;
+	return sum;
+}
+
 CMR_TEST(shares_are_unbiased_over_seeds)
 {
 	enum { SEEDS = 300, STEPS = 4000 };
 	double mean[2][SITES] = { { 0 } }, square[2][SITES] = { { 0 } };
+	double said[2][SITES] = { { 0 } };
 	struct walk w;
 
 	for (uint64_t seed = 0; seed < SEEDS; seed++) {
@@ -87,6 +100,7 @@ CMR_TEST(shares_are_unbiased_over_seeds)
 
 				mean[peak][s] += got / SEEDS;
 				square[peak][s] += got * got / SEEDS;
+				said[peak][s] += variance(r, peak, s + 1) / SEEDS;
 			}
 		}
 		CHECK_EQ_U64(totals(r).current, (uint64_t)w.sum);
@@ -99,11 +113,15 @@ CMR_TEST(shares_are_unbiased_over_seeds)
 	for (unsigned s = 0; s < SITES; s++) {
 		for (int peak = 0; peak < 2; peak++) {
 			double truth = peak ? w.at_peak[s] : w.live[s], m = mean[peak][s];
-			double error = sqrt(fmax(square[peak][s] - m * m, 0) / SEEDS);
+			double spread = fmax(square[peak][s] - m * m, 0);
+			double error = sqrt(spread / SEEDS);
 
 			/* Not by luck of a wide error either. */
 			CHECK(fabs(m - truth) <= 3 * error + 0.5);
 			CHECK(error <= truth / 20);
+			/* The spread is what is said, as well as so many seeds can tell. */
+			CHECK(fabs(spread - said[peak][s]) <=
+			      4 * said[peak][s] * sqrt(2.0 / SEEDS) + 1);
 		}
 	}
 }
@@ -121,6 +139,14 @@ CMR_TEST(what_was_booked_is_taken_back)
 	CHECK_EQ_U64(cmr_usages_rows(&r->usages, &r->ledger, false, rows, 16), 0);
 	for (unsigned s = 0; s < SITES; s++)
 		CHECK_EQ_I64(share(r, false, s + 1), 0);
+	CHECK(r->usages.n_touched >= SITES);
+	for (uint32_t at = r->usages.first; at != 0;) {
+		const struct cmr_usage *e =
+			&r->usages.chunks[at / CMR_USAGE_CHUNK][at % CMR_USAGE_CHUNK];
+
+		CHECK_EQ_I64(e->at_peak_variance + e->since_variance, 0);
+		at = e->next;
+	}
 	cmr_region_free(r);
 }
 

@@ -9,7 +9,7 @@
 static void add(struct cmr_usages *u, struct cmr_ledger *l, uint32_t location, uint64_t size)
 {
 	cmr_ledger_add(l, size);
-	CHECK(cmr_usages_book(u, l, location, (int64_t)size, UNIT));
+	CHECK(cmr_usages_book(u, l, location, (int64_t)size, UNIT, 0));
 }
 
 static void take(struct cmr_usages *u, struct cmr_ledger *l, uint32_t location, uint64_t size)
@@ -17,7 +17,7 @@ static void take(struct cmr_usages *u, struct cmr_ledger *l, uint32_t location, 
 	if (size != 0)
 		(void)cmr_ledger_edge(l);
 	cmr_ledger_sub(l, size);
-	CHECK(cmr_usages_book(u, l, location, -(int64_t)size, -UNIT));
+	CHECK(cmr_usages_book(u, l, location, -(int64_t)size, -UNIT, 0));
 }
 
 static int64_t bytes_of(const struct cmr_usages *u, const struct cmr_ledger *l, bool peak,
@@ -64,6 +64,37 @@ CMR_TEST(the_peak_share_is_what_was_held_then)
 	CHECK_EQ_I64(bytes_of(&f.usages, &f.ledger, true, 1), 0);
 	CHECK_EQ_I64(bytes_of(&f.usages, &f.ledger, true, 2), 50);
 	CHECK_EQ_I64(bytes_of(&f.usages, &f.ledger, true, 3), 120);
+	cmr_usages_fini(&f.usages);
+}
+
+/* Variances belong to the peak by the same epochs as the bytes they are of. */
+CMR_TEST(variances_come_and_go_with_their_bytes)
+{
+	struct fixture f;
+	struct cmr_usage_row row;
+
+	begin(&f);
+	cmr_ledger_add(&f.ledger, 10);
+	REQUIRE(cmr_usages_book(&f.usages, &f.ledger, 1, 100, 10 * UNIT, 9000));
+	cmr_ledger_add(&f.ledger, 10);
+	REQUIRE(cmr_usages_book(&f.usages, &f.ledger, 1, 200, 20 * UNIT, 38000));
+	REQUIRE(cmr_usages_rows(&f.usages, &f.ledger, true, &row, 1) == 1);
+	CHECK_EQ_I64(row.variance, 47000);
+	CHECK(cmr_ledger_edge(&f.ledger));
+	cmr_ledger_sub(&f.ledger, 10);
+	REQUIRE(cmr_usages_book(&f.usages, &f.ledger, 1, -200, -20 * UNIT, -38000));
+	add(&f.usages, &f.ledger, 1, 3); /* exact: adds none */
+	REQUIRE(cmr_usages_rows(&f.usages, &f.ledger, true, &row, 1) == 1);
+	CHECK_EQ_I64(row.variance, 47000);
+	REQUIRE(cmr_usages_rows(&f.usages, &f.ledger, false, &row, 1) == 1);
+	CHECK_EQ_I64(row.variance, 9000);
+	CHECK_EQ_I64(row.bytes, 103);
+	add(&f.usages, &f.ledger, 2, 1000); /* a new peak, in the same epoch of location 1 */
+	CHECK(cmr_ledger_edge(&f.ledger));
+	REQUIRE(cmr_usages_rows(&f.usages, &f.ledger, true, &row, 1) == 1);
+	CHECK_EQ_U64(row.location, 2);
+	CHECK_EQ_I64(row.variance, 0);
+	CHECK_EQ_U64(sizeof(struct cmr_usage), 64);
 	cmr_usages_fini(&f.usages);
 }
 
@@ -119,7 +150,7 @@ CMR_TEST(a_restart_reads_as_empty)
 CMR_TEST(counts_of_empty_blocks_are_rows)
 {
 	struct fixture f;
-	struct cmr_usage_row row = { 0, -1, -1 };
+	struct cmr_usage_row row = { 0, -1, -1, -1 };
 
 	begin(&f);
 	add(&f.usages, &f.ledger, 9, 0);
@@ -144,16 +175,16 @@ CMR_TEST(refused_memory_is_said_and_taken_from_nobody)
 	begin(&f);
 	add(&f.usages, &f.ledger, 1, 10);
 	cmr_memory_set_gatekeeper(refuse);
-	CHECK(!cmr_usages_book(&f.usages, &f.ledger, CMR_USAGE_CHUNK + 1, 10, UNIT));
+	CHECK(!cmr_usages_book(&f.usages, &f.ledger, CMR_USAGE_CHUNK + 1, 10, UNIT, 0));
 	/* Its end is no loss again, and leaves nothing negative behind. */
-	CHECK(cmr_usages_book(&f.usages, &f.ledger, CMR_USAGE_CHUNK + 1, -10, -UNIT));
+	CHECK(cmr_usages_book(&f.usages, &f.ledger, CMR_USAGE_CHUNK + 1, -10, -UNIT, 0));
 	CHECK(!cmr_usages_init(&none));
 	cmr_memory_set_gatekeeper(NULL);
-	CHECK(cmr_usages_book(&f.usages, &f.ledger, CMR_USAGE_CHUNK + 2, -10, -UNIT));
-	CHECK(cmr_usages_book(&f.usages, &f.ledger, 2, -10, -UNIT));
+	CHECK(cmr_usages_book(&f.usages, &f.ledger, CMR_USAGE_CHUNK + 2, -10, -UNIT, 0));
+	CHECK(cmr_usages_book(&f.usages, &f.ledger, 2, -10, -UNIT, 0));
 	CHECK_EQ_U64(f.usages.n_touched, 1);
 	/* A number beyond the directory. */
-	CHECK(!cmr_usages_book(&f.usages, &f.ledger, CMR_USAGE_CHUNK * CMR_USAGE_CHUNKS, 10, UNIT));
+	CHECK(!cmr_usages_book(&f.usages, &f.ledger, CMR_USAGE_CHUNK * CMR_USAGE_CHUNKS, 10, UNIT, 0));
 	cmr_usages_fini(&f.usages);
 }
 

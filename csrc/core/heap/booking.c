@@ -2,6 +2,8 @@
 
 #include <stddef.h>
 
+#include "heap/sampling.h"
+
 /* Blocks that BLOCK stands for at its location, in CMR_BLOCK_UNIT: the same when it comes and when
  * it goes, so that sums return to zero. */
 static int64_t share_of(const struct cmr_block *block)
@@ -14,10 +16,14 @@ static int64_t share_of(const struct cmr_block *block)
 static void book_location(struct cmr_region *region, const struct cmr_block *block, int sign,
 			  int64_t blocks)
 {
+	int64_t variance = 0;
+
 	if (!block->located || block->location == 0)
 		return;
+	if (block->weight != block->size)
+		variance = sign * cmr_sample_variance(block->size, block->weight);
 	if (!cmr_usages_book(&region->usages, &region->ledger, block->location,
-			     sign * (int64_t)block->weight, blocks))
+			     sign * (int64_t)block->weight, blocks, variance))
 		cmr_lose(CMR_LOSS_stacks);
 }
 

@@ -73,7 +73,7 @@ static struct cmr_usage *entry_of(struct cmr_usages *usages, const struct cmr_le
 }
 
 bool cmr_usages_book(struct cmr_usages *usages, const struct cmr_ledger *ledger, uint32_t location,
-		     int64_t bytes, int64_t blocks)
+		     int64_t bytes, int64_t blocks, int64_t variance)
 {
 	bool adds = bytes > 0 || blocks > 0;
 	struct cmr_usage *entry = entry_of(usages, ledger, location, adds);
@@ -85,10 +85,16 @@ bool cmr_usages_book(struct cmr_usages *usages, const struct cmr_ledger *ledger,
 		entry->at_peak_blocks += entry->since_blocks;
 		entry->since_bytes = 0;
 		entry->since_blocks = 0;
+		if (entry->since_variance != 0) {
+			entry->at_peak_variance += entry->since_variance;
+			entry->since_variance = 0;
+		}
 		entry->epoch = ledger->epoch;
 	}
 	entry->since_bytes += bytes;
 	entry->since_blocks += blocks;
+	if (variance != 0)
+		entry->since_variance += variance;
 	return true;
 }
 
@@ -101,11 +107,13 @@ uint32_t cmr_usages_rows(const struct cmr_usages *usages, const struct cmr_ledge
 	while (location != 0 && n < n_out) {
 		const struct cmr_usage *e =
 			&usages->chunks[location / CMR_USAGE_CHUNK][location % CMR_USAGE_CHUNK];
-		struct cmr_usage_row row = { location, e->at_peak_bytes, e->at_peak_blocks };
+		struct cmr_usage_row row = { location, e->at_peak_bytes, e->at_peak_blocks,
+					     e->at_peak_variance };
 
 		if (now || e->epoch != ledger->epoch) {
 			row.bytes += e->since_bytes;
 			row.blocks += e->since_blocks;
+			row.variance += e->since_variance;
 		}
 		if (row.bytes > 0 || row.blocks > 0)
 			out[n++] = row;

@@ -14,10 +14,11 @@
 #define CMR_BLOCK_UNIT 65536
 
 /* Live = at_peak + since. `since` belongs to the peak too once the ledger's epoch has moved past
- * `epoch`. Protected by the plane's ledger lock. */
+ * `epoch`. Protected by the plane's ledger lock. 64 bytes, one cache line. */
 struct cmr_usage {
 	int64_t at_peak_bytes, since_bytes;
-	int64_t at_peak_blocks, since_blocks; /* in CMR_BLOCK_UNIT */
+	int64_t at_peak_blocks, since_blocks;     /* in CMR_BLOCK_UNIT */
+	int64_t at_peak_variance, since_variance; /* of the bytes: cmr_sample_variance */
 	uint32_t epoch;  /* of the ledger when this last changed */
 	uint32_t serial; /* of the region whose numbers these are */
 	uint32_t next;   /* touched list: location number, 0 = end */
@@ -40,17 +41,19 @@ void cmr_usages_fini(struct cmr_usages *usages);
 /* Begins a new region: all entries read as empty. O(1). */
 void cmr_usages_restart(struct cmr_usages *usages);
 
-/* Books BYTES and BLOCKS (either sign) on LOCATION (not 0), in the ledger's present epoch: call it
- * after cmr_ledger_edge. Nothing is taken from a location that was never given anything. False: no
+/* Books BYTES, BLOCKS and VARIANCE (either sign) on LOCATION (not 0), in the ledger's present epoch:
+ * call it after cmr_ledger_edge. Nothing is taken from a location that was never given anything. False: no
  * memory for what was to be added (the caller counts a `stacks` loss). [hot] [nomalloc] */
 bool cmr_usages_book(struct cmr_usages *usages, const struct cmr_ledger *ledger, uint32_t location,
-		     int64_t bytes, int64_t blocks) __attribute__((warn_unused_result));
+		     int64_t bytes, int64_t blocks, int64_t variance)
+	__attribute__((warn_unused_result));
 
 /* One row for a reader. */
 struct cmr_usage_row {
 	uint32_t location;
-	int64_t bytes;  /* Horvitz-Thompson sum of weights; exact in exact mode */
-	int64_t blocks; /* in CMR_BLOCK_UNIT */
+	int64_t bytes;    /* Horvitz-Thompson sum of weights; exact in exact mode */
+	int64_t blocks;   /* in CMR_BLOCK_UNIT */
+	int64_t variance; /* of `bytes`, an unbiased estimate in bytes squared; 0 in exact mode */
 };
 
 /* Copies the non-empty rows (peak share or live) to OUT, at most N_OUT (see n_touched). Returns how
