@@ -64,10 +64,13 @@ static void pairs_small(uint32_t n_live, bool random)
 {
 	for (uint32_t i = 0; i < PAIRS; i++) {
 		uintptr_t address = (uintptr_t)live[place(i, n_live, random)];
-		size_t size;
+		_Atomic uint16_t *granule = cmr_blocks_granule(&blocks, address);
 
-		cmr_blocks_take_small(&blocks, address, &size);
-		cmr_blocks_put_small(&blocks, address, 64, 1);
+		if (granule == NULL)
+			continue;
+		keep((void *)(uintptr_t)cmr_blocks_load(granule));
+		cmr_blocks_store(granule, 0);
+		cmr_blocks_store(granule, 1 << CMR_TAG_SHIFT | 64);
 		keep(&blocks);
 	}
 }

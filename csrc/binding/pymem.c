@@ -51,11 +51,12 @@ static inline enum cmr_kind system_kind(enum cmr_kind kind, size_t size)
 						  : CMR_KIND_REALLOC;
 }
 
-static inline void tell_alloc(uintptr_t planes, void *block, size_t size, enum cmr_kind kind)
+static inline __attribute__((always_inline)) void tell_alloc(uintptr_t planes, void *block,
+							     size_t size, enum cmr_kind kind)
 {
-	if (planes & CMR_GUARD(CMR_PLANE_OUTER))
+	if (__builtin_expect((planes & CMR_GUARD(CMR_PLANE_OUTER)) != 0, 1))
 		cmr_on_alloc_hot(CMR_PLANE_OUTER, (uintptr_t)block, size, kind);
-	if (planes & CMR_GUARD(CMR_PLANE_SYSTEM))
+	if (__builtin_expect((planes & CMR_GUARD(CMR_PLANE_SYSTEM)) != 0, 0))
 		cmr_on_alloc(CMR_PLANE_SYSTEM, (uintptr_t)block, size, system_kind(kind, size));
 }
 
@@ -64,7 +65,7 @@ static inline __attribute__((always_inline)) void *hook_malloc(int domain, void 
 	uintptr_t planes = cmr_gate_planes() & planes_of(domain);
 	void *block;
 
-	if (planes == 0) {
+	if (__builtin_expect(planes == 0, 0)) {
 		if (__builtin_expect(probing, 0))
 			probed = true;
 		return original[domain].malloc(ctx, size);
@@ -72,7 +73,7 @@ static inline __attribute__((always_inline)) void *hook_malloc(int domain, void 
 	cmr_hooks_catch_up_if_marked();
 	cmr_gate_enter(planes);
 	block = original[domain].malloc(ctx, size);
-	if (block != NULL)
+	if (__builtin_expect(block != NULL, 1))
 		tell_alloc(planes, block, size, CMR_KIND_PYMALLOC_MALLOC);
 	cmr_gate_leave(planes);
 	return block;
@@ -127,22 +128,41 @@ static inline __attribute__((always_inline)) void *hook_realloc(int domain, void
 	return block;
 }
 
-static inline __attribute__((always_inline)) void hook_free(int domain, void *ctx, void *block)
+/* What is not as simple as in hook_free. */
+static __attribute__((noinline)) void tracked_free(int domain, void *ctx, void *block,
+						   uintptr_t planes)
 {
-	uintptr_t planes = cmr_gate_planes() & planes_of(domain);
-
-	if (planes == 0 || block == NULL) {
-		original[domain].free(ctx, block);
-		return;
-	}
 	cmr_hooks_catch_up_if_marked();
 	cmr_gate_enter(planes);
 	if (planes & CMR_GUARD(CMR_PLANE_OUTER))
-		cmr_on_free_hot(CMR_PLANE_OUTER, (uintptr_t)block);
+		cmr_on_free(CMR_PLANE_OUTER, (uintptr_t)block);
 	if (planes & CMR_GUARD(CMR_PLANE_SYSTEM))
 		cmr_on_free(CMR_PLANE_SYSTEM, (uintptr_t)block);
 	original[domain].free(ctx, block);
 	cmr_gate_leave(planes);
+}
+
+/* The allocator's own work is not part of the event where the block is small: what it calls in turn are
+ * the hooks of its arenas, if anything, and these know what to do. So the original is a tail call. */
+static inline __attribute__((always_inline)) void hook_free(int domain, void *ctx, void *block)
+{
+	uintptr_t planes = cmr_gate_planes() & planes_of(domain);
+	bool done;
+
+	if (__builtin_expect(planes == CMR_GUARD(CMR_PLANE_OUTER), 1)) {
+		cmr_hooks_catch_up_if_marked();
+		cmr_gate_enter(planes);
+		done = cmr_on_free_passed(CMR_PLANE_OUTER, (uintptr_t)block);
+		cmr_gate_leave(planes);
+		if (__builtin_expect(!done, 0)) {
+			tracked_free(domain, ctx, block, planes);
+			return;
+		}
+	} else if (planes != 0 && block != NULL) {
+		tracked_free(domain, ctx, block, planes);
+		return;
+	}
+	original[domain].free(ctx, block);
 }
 
 #define DOMAIN_HOOKS(name, domain)                                                                 \

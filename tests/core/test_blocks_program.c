@@ -26,7 +26,7 @@ static uintptr_t address_of(unsigned i)
 	case 2:
 		return BASE + LEAF + 4096 * (uintptr_t)i;
 	default:
-		return BASE + 16 * (uintptr_t)i;
+		return BASE + 256 * (uintptr_t)i; /* room for the granules of a wide entry */
 	}
 }
 
@@ -34,7 +34,7 @@ static struct cmr_block random_block(uint64_t *random)
 {
 	uint64_t r = cmr_random_next(random);
 	uint64_t size = (r >> 8) % ((r & 1) != 0 ? 600 : 1000000);
-	unsigned tag = 1 + (unsigned)(r >> 40) % 63;
+	unsigned tag = 1 + (unsigned)(r >> 40) % 62;
 	uint32_t location = 1 + (uint32_t)(r >> 20) % 100000;
 
 	switch ((r >> 1) % 3) {
@@ -43,7 +43,7 @@ static struct cmr_block random_block(uint64_t *random)
 	case 1:
 		return exact(size, tag, location);
 	default:
-		return sampled(size, tag, location, size + 4096);
+		return sampled(size, tag, location, size + 1 + (r >> 12) % 1000);
 	}
 }
 
@@ -141,7 +141,7 @@ static void *own_granules(void *argument)
 		;
 	for (unsigned leaf = 0; leaf < 8; leaf++)
 		for (unsigned i = 0; i < OWN; i++) {
-			uintptr_t at = BASE + leaf * LEAF + 16 * (i * N_THREADS + me);
+			uintptr_t at = BASE + leaf * LEAF + 256 * (i * N_THREADS + me);
 			struct cmr_block block = block_number(i, 1 + me);
 
 			CHECK(cmr_blocks_put(shared, at, &block));
@@ -178,7 +178,7 @@ CMR_TEST(threads_have_their_own_granules)
 	/* Freed by another thread than the one that allocated. */
 	for (unsigned leaf = 0; leaf < 8; leaf++)
 		for (unsigned i = 0; i < OWN * N_THREADS; i++) {
-			uintptr_t at = BASE + leaf * LEAF + 16 * i;
+			uintptr_t at = BASE + leaf * LEAF + 256 * i;
 			bool there = cmr_blocks_take(shared, at, &out);
 
 			CHECK_EQ_U64(there, i / N_THREADS % 3 != 0);
@@ -206,7 +206,7 @@ static void *churn(void *argument)
 		for (unsigned t = 1; t < 32; t++)
 			map[t] = (uint8_t)t;
 		for (unsigned t = 32; t < CMR_N_TAGS; t++)
-			map[t] = 1; /* 32..63 become 1 */
+			map[t] = 1; /* 32..62 become 1 */
 		for (int round = 0; round < 3; round++)
 			cmr_blocks_retag(shared, map);
 		return NULL;
@@ -215,12 +215,12 @@ static void *churn(void *argument)
 		for (unsigned i = 0; i < OWN; i++) {
 			struct cmr_block block = block_number(i, 1 + me);
 
-			CHECK(cmr_blocks_put(shared, BASE + 16 * (i * N_THREADS + me), &block));
+			CHECK(cmr_blocks_put(shared, BASE + 256 * (i * N_THREADS + me), &block));
 		}
 		for (unsigned i = 0; i < OWN; i++) {
 			struct cmr_block block = block_number(i, 1 + me);
 
-			CHECK(cmr_blocks_take(shared, BASE + 16 * (i * N_THREADS + me), &out) &&
+			CHECK(cmr_blocks_take(shared, BASE + 256 * (i * N_THREADS + me), &out) &&
 			      same(&out, &block));
 		}
 	}
@@ -234,12 +234,12 @@ CMR_TEST(retagging_goes_on_beside_other_tags)
 	shared = fresh();
 	for (unsigned i = 0; i < OWN; i++) {
 		block = block_number(i, 40);
-		CHECK(cmr_blocks_put(shared, BASE + 16 * i * N_THREADS, &block));
+		CHECK(cmr_blocks_put(shared, BASE + 256 * i * N_THREADS, &block));
 	}
 	run_threads(churn);
 	for (unsigned i = 0; i < OWN; i++) {
 		block = block_number(i, 1);
-		CHECK(cmr_blocks_take(shared, BASE + 16 * i * N_THREADS, &out) &&
+		CHECK(cmr_blocks_take(shared, BASE + 256 * i * N_THREADS, &out) &&
 		      same(&out, &block));
 	}
 	CHECK_EQ_U64(hash_entries(shared), 0);

@@ -16,8 +16,8 @@ CMR_TEST(an_addition_changes_every_number)
 	cmr_ledger_clear(&l);
 	cmr_ledger_add(&l, 100);
 	cmr_ledger_add(&l, 30);
-	CHECK_EQ_U64(l.current, 130);
-	CHECK_EQ_U64(l.blocks, 2);
+	CHECK_EQ_U64(cmr_ledger_current(&l), 130);
+	CHECK_EQ_U64(cmr_ledger_blocks(&l), 2);
 	CHECK_EQ_U64(l.total, 130);
 	CHECK_EQ_U64(l.count, 2);
 	CHECK_EQ_U64(l.largest, 100);
@@ -37,8 +37,8 @@ CMR_TEST(a_fall_from_the_peak_ends_the_epoch)
 	CHECK_EQ_U64(l.peak, 130);
 	CHECK_EQ_U64(l.peak_blocks, 2);
 	CHECK_EQ_U64(l.epoch, 1);
-	CHECK_EQ_U64(l.current, 100);
-	CHECK_EQ_U64(l.blocks, 1);
+	CHECK_EQ_U64(cmr_ledger_current(&l), 100);
+	CHECK_EQ_U64(cmr_ledger_blocks(&l), 1);
 	CHECK_EQ_U64(l.total, 130);
 	CHECK_EQ_U64(l.count, 2);
 	take(&l, 100); /* below the peak: no new epoch */
@@ -70,7 +70,7 @@ CMR_TEST(an_empty_block_ends_no_epoch)
 	cmr_ledger_add(&l, 0);
 	take(&l, 0);
 	CHECK_EQ_U64(l.epoch, 0);
-	CHECK_EQ_U64(l.blocks, 1);
+	CHECK_EQ_U64(cmr_ledger_blocks(&l), 1);
 	CHECK_EQ_U64(l.count, 2);
 }
 
@@ -92,8 +92,8 @@ CMR_TEST(sealed_numbers_stay)
 	CHECK_EQ_U64(l.count, 1);
 	CHECK_EQ_U64(l.largest, 10);
 	CHECK_EQ_U64(l.epoch, 1);
-	CHECK_EQ_U64(l.current, 1000);
-	CHECK_EQ_U64(l.blocks, 1);
+	CHECK_EQ_U64(cmr_ledger_current(&l), 1000);
+	CHECK_EQ_U64(cmr_ledger_blocks(&l), 1);
 }
 
 CMR_TEST(a_ledger_rises_at_its_mark)

@@ -148,8 +148,8 @@ CMR_TEST(stale_hash_entries_do_not_pile_up)
 	struct cmr_region *r = open_with((struct cmr_region_options){ 0 });
 	size_t entries, leaves;
 
-	for (unsigned i = 0; i < 20000; i++)
-		alloc(i, 1000);
+	for (unsigned i = 0; i < 20000; i++) /* at odd addresses, which have no granule */
+		cmr_on_alloc_hot(OUTER, BASE + 8 + (uintptr_t)i * 1024, 1000, CMR_KIND_MALLOC);
 	cmr_region_free(r);
 	cmr_blocks_measure(&cmr_planes[OUTER].blocks, &entries, &leaves);
 	CHECK(entries >= 20000);
@@ -159,18 +159,18 @@ CMR_TEST(stale_hash_entries_do_not_pile_up)
 	cmr_region_free(r);
 }
 
-/* Small blocks of exact attribution keep their location beside the granules. */
-CMR_TEST(small_exact_blocks_take_no_hash_entries)
+/* Blocks of exact attribution keep their location beside the granules, or in them. */
+CMR_TEST(exact_blocks_take_no_hash_entries)
 {
 	struct cmr_region *r = open_with((struct cmr_region_options){ .exact = true });
 	size_t before, after, leaves;
 
 	cmr_blocks_measure(&cmr_planes[OUTER].blocks, &before, &leaves);
 	for (unsigned i = 0; i < 1000; i++)
-		alloc(i, 1 + i % CMR_SMALL_MAX);
+		alloc(i, 1 + i % 1024);
 	cmr_blocks_measure(&cmr_planes[OUTER].blocks, &after, &leaves);
 	CHECK_EQ_U64(after, before);
-	alloc(1001, CMR_SMALL_MAX + 1);
+	alloc(1001, (size_t)1 << 30);
 	cmr_blocks_measure(&cmr_planes[OUTER].blocks, &after, &leaves);
 	CHECK_EQ_U64(after, before + 1);
 	cmr_region_free(r);

@@ -2,8 +2,8 @@
 
 #include <stddef.h>
 
-#include "events/hot.h"
 #include "events/own.h"
+#include "heap/booking.h"
 #include "heap/location.h"
 #include "heap/sampling.h"
 
@@ -52,13 +52,101 @@ static bool put(struct cmr_plane *plane, struct cmr_thread *thread, uintptr_t ad
 	return false;
 }
 
+/* --- the short way: see cmr_region_arm_locked -------------------------------------------------- */
+
+/* VIEW's seat is inside its lock, with a pass, when true. */
+static inline bool pass_in(struct cmr_plane *plane, struct cmr_thread_view *view, bool exact)
+{
+	uint32_t pass = cmr_biased_pass_in(&plane->lock, &view->seat);
+
+	if (__builtin_expect(pass != 0 && ((pass & CMR_HAS_LOCATION) != 0) == exact, 1))
+		return true;
+	if (pass != 0)
+		cmr_biased_pass_out(&plane->lock, &view->seat);
+	return false;
+}
+
+static inline bool is_passed(const struct cmr_thread_view *view, unsigned tag)
+{
+	return tag == view->seat.pass >> CMR_TAG_SHIFT;
+}
+
+/* Books BLOCK, which is in the table, if a pass will do. In exact mode all blocks have a location. */
+static bool add_passed(struct cmr_plane *plane, struct cmr_thread *thread,
+		       const struct cmr_block *block)
+{
+	struct cmr_thread_view *view = &thread->view[plane->id];
+	struct cmr_region *region;
+	bool done;
+
+	if ((block->located && !block->exact) || !pass_in(plane, view, block->exact))
+		return false;
+	region = view->region;
+	done = is_passed(view, block->tag) &&
+	       (!block->located || cmr_usages_change(&region->usages, &region->ledger,
+						     block->location, (int64_t)block->size,
+						     CMR_BLOCK_UNIT));
+	if (done)
+		cmr_ledger_add_open(&region->ledger, block->size);
+	cmr_biased_pass_out(&plane->lock, &view->seat);
+	return done;
+}
+
+/* The same for the end of BLOCK, which is out of the table. */
+static bool sub_passed(struct cmr_plane *plane, struct cmr_thread *thread,
+		       const struct cmr_block *block)
+{
+	struct cmr_thread_view *view = &thread->view[plane->id];
+	struct cmr_region *region;
+	bool done;
+
+	if ((block->located && !block->exact) || !pass_in(plane, view, block->exact))
+		return false;
+	region = view->region;
+	done = is_passed(view, block->tag);
+	if (done && block->size != 0)
+		(void)cmr_ledger_edge(&region->ledger);
+	if (done && block->located)
+		done = cmr_usages_change(&region->usages, &region->ledger, block->location,
+					 -(int64_t)block->size, -CMR_BLOCK_UNIT);
+	if (done)
+		cmr_ledger_sub(&region->ledger, block->size);
+	cmr_biased_pass_out(&plane->lock, &view->seat);
+	return done;
+}
+
+/* The same for the end of OLD and the beginning of BLOCK, which has the same tag. */
+static bool resize_passed(struct cmr_plane *plane, struct cmr_thread *thread,
+			  const struct cmr_block *old, const struct cmr_block *block)
+{
+	struct cmr_thread_view *view = &thread->view[plane->id];
+	struct cmr_ledger *ledger;
+	bool done;
+
+	if (old->located || block->located || !pass_in(plane, view, false))
+		return false;
+	ledger = &view->region->ledger;
+	done = is_passed(view, block->tag);
+	if (done) {
+		if (old->size != 0)
+			(void)cmr_ledger_edge(ledger);
+		cmr_ledger_sub(ledger, old->size);
+		cmr_ledger_add_open(ledger, block->size);
+	}
+	cmr_biased_pass_out(&plane->lock, &view->seat);
+	return done;
+}
+
+/* --- events -------------------------------------------------------------------------------------- */
+
 void cmr_on_alloc(enum cmr_plane_id id, uintptr_t address, size_t size, enum cmr_kind kind)
 {
 	struct cmr_plane *plane = &cmr_planes[id];
 	struct cmr_thread *thread = cmr_events_thread(plane);
 	struct cmr_block block;
 
-	if (thread != NULL && put(plane, thread, address, size, kind, &block))
+	if (thread != NULL && put(plane, thread, address, size, kind, &block) &&
+	    !add_passed(plane, thread, &block))
 		cmr_booking_add(plane, CMR_FOR_ALL, &block, thread);
 }
 
@@ -67,10 +155,11 @@ void cmr_on_alloc(enum cmr_plane_id id, uintptr_t address, size_t size, enum cmr
 void cmr_on_free(enum cmr_plane_id id, uintptr_t address)
 {
 	struct cmr_plane *plane = &cmr_planes[id];
+	struct cmr_thread *thread = cmr_thread_self();
 	struct cmr_block block;
 
-	(void)cmr_thread_self();
-	if (cmr_blocks_take(&plane->blocks, address, &block))
+	if (cmr_blocks_take(&plane->blocks, address, &block) &&
+	    (thread == NULL || !sub_passed(plane, thread, &block)))
 		cmr_booking_sub(plane, &block);
 }
 
@@ -105,7 +194,8 @@ void cmr_on_resize_done(enum cmr_plane_id id, uintptr_t old, const struct cmr_ta
 	}
 	if (old == 0)
 		cmr_booking_add(plane, CMR_FOR_ALL, &block, thread);
-	else
+	else if (before == NULL || before->tag != block.tag ||
+		 !resize_passed(plane, thread, before, &block))
 		cmr_booking_resize(plane, before, &block, thread);
 }
 

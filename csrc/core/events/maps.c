@@ -99,7 +99,7 @@ static void cut_locked(struct cutter *c, uintptr_t start, uintptr_t end)
 
 /* Adds RANGE and books it for THREAD. Lock of the ranges held. */
 static void add_locked(struct cutter *c, const struct cmr_range *range,
-		       const struct cmr_thread *thread)
+		       struct cmr_thread *thread)
 {
 	struct cmr_block block = block_of(range, range->end - range->start);
 
@@ -114,7 +114,7 @@ static void add_locked(struct cutter *c, const struct cmr_range *range,
 /* --- events ----------------------------------------------------------------------------------- */
 
 /* A new mapping of THREAD (NULL: that counts for nobody) in the place of whatever was there. */
-static void replace(struct cutter *c, const struct cmr_thread *thread,
+static void replace(struct cutter *c, struct cmr_thread *thread,
 		    const struct cmr_range *range)
 {
 	struct cmr_ranges *ranges = &c->plane->ranges[c->basis];

@@ -63,7 +63,7 @@ static void add_old(struct cmr_region *region, const struct cmr_thread *thread, 
 		return;
 	if (!l->old_threads) {
 		l->old_threads = true;
-		region->own_peak = l->current > l->peak ? l->current : l->peak;
+		region->own_peak = cmr_ledger_current(l) > l->peak ? cmr_ledger_current(l) : l->peak;
 	}
 	note_old_thread(region, thread, size);
 }
@@ -72,12 +72,14 @@ static void add_one(struct cmr_plane *plane, struct cmr_region *region,
 		    const struct cmr_block *block, const struct cmr_thread *thread)
 {
 	struct cmr_ledger *l = &region->ledger;
+	uint64_t own;
 
 	if ((plane->tags[block->tag].old >> region->slot & 1) != 0)
 		add_old(region, thread, block->size);
 	cmr_ledger_add(l, block->size);
-	if (l->old_threads && !l->sealed && l->current - region->old_current > region->own_peak)
-		region->own_peak = l->current - region->old_current;
+	own = cmr_ledger_current(l) - region->old_current;
+	if (l->old_threads && !l->sealed && own > region->own_peak)
+		region->own_peak = own;
 	book_location(region, block, 1, share_of(block));
 	if (block->located && !block->exact && !l->sealed)
 		cmr_region_sampled_locked(plane, region);
@@ -105,7 +107,7 @@ static void sub_one(struct cmr_plane *plane, struct cmr_region *region,
 	book_location(region, block, -1, -share_of(block));
 }
 
-void cmr_booking_add_locked(struct cmr_plane *plane, enum cmr_audience audience,
+static void add_locked(struct cmr_plane *plane, enum cmr_audience audience,
 			    const struct cmr_block *block, const struct cmr_thread *thread)
 {
 	struct cmr_region *region;
@@ -114,7 +116,7 @@ void cmr_booking_add_locked(struct cmr_plane *plane, enum cmr_audience audience,
 		add_one(plane, region, block, thread);
 }
 
-void cmr_booking_sub_locked(struct cmr_plane *plane, const struct cmr_block *block)
+static void sub_locked(struct cmr_plane *plane, const struct cmr_block *block)
 {
 	struct cmr_region *region;
 
@@ -123,17 +125,18 @@ void cmr_booking_sub_locked(struct cmr_plane *plane, const struct cmr_block *blo
 }
 
 void cmr_booking_add(struct cmr_plane *plane, enum cmr_audience audience,
-		     const struct cmr_block *block, const struct cmr_thread *thread)
+		     const struct cmr_block *block, struct cmr_thread *thread)
 {
 	struct cmr_seat *held = cmr_plane_enter(plane);
-	cmr_booking_add_locked(plane, audience, block, thread);
+	add_locked(plane, audience, block, thread);
+	cmr_region_arm_locked(plane, thread);
 	cmr_plane_leave(plane, held);
 }
 
 void cmr_booking_sub(struct cmr_plane *plane, const struct cmr_block *block)
 {
 	struct cmr_seat *held = cmr_plane_enter(plane);
-	cmr_booking_sub_locked(plane, block);
+	sub_locked(plane, block);
 	cmr_plane_leave(plane, held);
 }
 
@@ -154,9 +157,9 @@ void cmr_booking_resize(struct cmr_plane *plane, const struct cmr_block *old,
 	struct cmr_seat *held = cmr_plane_enter(plane);
 	if (old != NULL) {
 		knew = plane->tags[old->tag].regions;
-		cmr_booking_sub_locked(plane, old);
+		sub_locked(plane, old);
 	}
-	cmr_booking_add_locked(plane, CMR_FOR_ALL, block, thread);
+	add_locked(plane, CMR_FOR_ALL, block, thread);
 	resized_old_locked(plane, plane->tags[block->tag].regions & (uint16_t)~knew, block->size);
 	cmr_plane_leave(plane, held);
 }
@@ -168,8 +171,8 @@ static void trim_one(struct cmr_plane *plane, struct cmr_region *region,
 
 	if (block->size != 0)
 		edge(region);
-	l->current -= block->size;
-	l->blocks += (uint64_t)(int64_t)blocks;
+	l->freed += block->size;
+	l->n_freed -= (uint64_t)(int64_t)blocks;
 	if ((plane->tags[block->tag].old >> region->slot & 1) != 0) {
 		region->old_current -= block->size;
 		region->old_blocks += (uint64_t)(int64_t)blocks;

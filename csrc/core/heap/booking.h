@@ -15,7 +15,7 @@ enum cmr_audience {
 /* An allocation of BLOCK by THREAD; `located` blocks also book their weight on their location. Takes
  * the ledger lock once, as all below. [hot] [nomalloc] */
 void cmr_booking_add(struct cmr_plane *plane, enum cmr_audience audience,
-		     const struct cmr_block *block, const struct cmr_thread *thread);
+		     const struct cmr_block *block, struct cmr_thread *thread);
 
 /* The end of BLOCK. [hot] [nomalloc] */
 void cmr_booking_sub(struct cmr_plane *plane, const struct cmr_block *block);
@@ -45,49 +45,5 @@ bool cmr_booking_wanted(struct cmr_plane *plane, enum cmr_audience audience, uns
 
 /* True when entries of TAG count for REGION, which must be open. */
 bool cmr_booking_concerns(struct cmr_plane *plane, unsigned tag, const struct cmr_region *region);
-
-/* The rest of the two below, when more than one number changes. Lock held. */
-void cmr_booking_add_locked(struct cmr_plane *plane, enum cmr_audience audience,
-			    const struct cmr_block *block, const struct cmr_thread *thread);
-void cmr_booking_sub_locked(struct cmr_plane *plane, const struct cmr_block *block);
-
-/* As cmr_booking_add for a block without location. [hot] [nomalloc] */
-static inline void cmr_booking_add_plain(struct cmr_plane *plane, unsigned tag, size_t size,
-					 const struct cmr_thread *thread)
-{
-	struct cmr_region *region;
-
-	struct cmr_seat *held = cmr_plane_enter(plane);
-	region = plane->tags[tag].only;
-	if (__builtin_expect(region != 0 && cmr_ledger_plain(&region->ledger), 1)) {
-		cmr_ledger_add(&region->ledger, size);
-		if (__builtin_expect(cmr_ledger_rises(&region->ledger), 0))
-			cmr_region_rise_locked(plane, region);
-	} else {
-		struct cmr_block block = { .size = size, .tag = (uint8_t)tag };
-
-		cmr_booking_add_locked(plane, CMR_FOR_ALL, &block, thread);
-	}
-	cmr_plane_leave(plane, held);
-}
-
-/* As cmr_booking_sub for a block without location. [hot] [nomalloc] */
-static inline void cmr_booking_sub_plain(struct cmr_plane *plane, unsigned tag, size_t size)
-{
-	struct cmr_region *region;
-
-	struct cmr_seat *held = cmr_plane_enter(plane);
-	region = plane->tags[tag].only;
-	if (__builtin_expect(region != 0 && cmr_ledger_plain(&region->ledger), 1)) {
-		if (size != 0)
-			(void)cmr_ledger_edge(&region->ledger);
-		cmr_ledger_sub(&region->ledger, size);
-	} else {
-		struct cmr_block block = { .size = size, .tag = (uint8_t)tag };
-
-		cmr_booking_sub_locked(plane, &block);
-	}
-	cmr_plane_leave(plane, held);
-}
 
 #endif

@@ -12,6 +12,11 @@
 /* Live bytes per period: so many samples or more make up the peak. */
 #define SAMPLES_LOG2 11
 
+/* By so many doublings more than the limit allows may the period grow while a program allocates and
+ * frees without end below a peak that it has reached: an eighth of the samples is left of blocks that
+ * stay from such a time. When live bytes rise to a new height, the period comes back. */
+#define CHURN_LOG2 3
+
 /* Stacks that are let stand when nobody needs them any more. Few enough that the sets stay in the
  * cache of a processor core, since a test meets little more than its own; enough that to copy names
  * and line tables again does not matter. */
@@ -86,6 +91,7 @@ struct cmr_region *cmr_region_new(const struct cmr_region_options *options)
 				       .options = *options,
 				       .plane = cmr_region_plane(options),
 				       .slot = -1 };
+	region->churn_mark = UINT64_MAX;
 	cmr_ledger_clear(&region->ledger);
 	cmr_usages_restart(&region->usages);
 	return region;
@@ -182,11 +188,30 @@ void cmr_region_rise_locked(struct cmr_plane *plane, struct cmr_region *region)
 
 void cmr_region_enough_locked(struct cmr_plane *plane, struct cmr_region *region)
 {
+	const struct cmr_ledger *l = &region->ledger;
+	uint64_t high = cmr_ledger_current(l);
+
 	region->samples = 0;
-	if (region->period_log2 >= max_period_log2(region))
+	if (region->period_log2 >= max_period_log2(region) + CHURN_LOG2)
 		return;
+	if (high < l->peak)
+		high = l->peak;
+	region->churn_mark = high + high / 8;
 	region->period_log2++;
 	set_rise(region);
+	if (retune_locked(plane))
+		reseed_locked(plane, 0);
+}
+
+void cmr_region_churned_locked(struct cmr_plane *plane, struct cmr_region *region)
+{
+	uint8_t most = max_period_log2(region);
+
+	region->churn_mark = UINT64_MAX;
+	if (region->period_log2 <= most)
+		return;
+	region->period_log2 = most;
+	region->samples = 0;
 	if (retune_locked(plane))
 		reseed_locked(plane, 0);
 }
@@ -297,6 +322,7 @@ static void seal_locked(struct cmr_region *region)
 
 	if (l->sealed)
 		return;
+	cmr_biased_no_pass(&cmr_planes[region->plane].lock);
 	/* The peak may be now: then its epoch ends here. */
 	if (cmr_ledger_edge(l))
 		region->old_at_peak = region->old_current;
@@ -394,6 +420,20 @@ void cmr_region_refresh(struct cmr_plane *plane, struct cmr_thread *thread)
 		view->countdown = cmr_sample_draw(&view->random, view->period_log2) - 1;
 }
 
+void cmr_region_arm_locked(struct cmr_plane *plane, struct cmr_thread *thread)
+{
+	struct cmr_thread_view *view = &thread->view[plane->id];
+	struct cmr_region *region = plane->tags[view->tag].only;
+
+	if (atomic_load_explicit(&plane->lock.owner, memory_order_relaxed) != &view->seat ||
+	    view->config != atomic_load_explicit(&plane->config, memory_order_relaxed) ||
+	    region == NULL || !cmr_ledger_plain(&region->ledger))
+		return;
+	view->region = region;
+	view->seat.pass = (uint32_t)view->tag << CMR_TAG_SHIFT |
+			  (view->exact ? CMR_HAS_LOCATION : 0);
+}
+
 /* --- numbers -------------------------------------------------------------------------------- */
 
 void cmr_region_totals(const struct cmr_region *region, struct cmr_totals *out)
@@ -403,8 +443,8 @@ void cmr_region_totals(const struct cmr_region *region, struct cmr_totals *out)
 
 	struct cmr_seat *held = cmr_plane_enter(plane);
 	*out = (struct cmr_totals){
-		.current = l->current,
-		.current_blocks = l->blocks,
+		.current = cmr_ledger_current(l),
+		.current_blocks = cmr_ledger_blocks(l),
 		.peak = l->peak,
 		.peak_blocks = l->peak_blocks,
 		.total = l->total,
@@ -419,9 +459,9 @@ void cmr_region_totals(const struct cmr_region *region, struct cmr_totals *out)
 		.losses = region->losses,
 		.exact = region->sampled_log2 == 0,
 	};
-	if (!l->sealed && l->current >= l->peak) {
-		out->peak = l->current;
-		out->peak_blocks = l->blocks;
+	if (!l->sealed && cmr_ledger_current(l) >= l->peak) {
+		out->peak = cmr_ledger_current(l);
+		out->peak_blocks = cmr_ledger_blocks(l);
 		out->old_at_peak = region->old_current;
 	}
 	if (!l->sealed && !l->old_threads)

@@ -69,6 +69,7 @@ struct cmr_region {
 	uint8_t sampled_log2; /* largest that was in use while it was open */
 	uint32_t opener;      /* ordinal of the thread that opened it */
 	uint32_t samples;     /* taken since the period last changed */
+	uint64_t churn_mark;  /* live bytes at which a period that churn has raised comes back */
 	uint64_t stamp;       /* cmr_thread_stamp() of the start */
 	uint64_t old_current, old_blocks; /* live blocks of older threads */
 	uint64_t old_at_peak;             /* what of the peak they held */
@@ -170,11 +171,19 @@ void cmr_region_rise_locked(struct cmr_plane *plane, struct cmr_region *region);
  * allocates and frees without end under a small peak would pay for each block. Lock held. [hot] */
 #define CMR_SAMPLES_PER_PERIOD 2048
 void cmr_region_enough_locked(struct cmr_plane *plane, struct cmr_region *region);
+void cmr_region_churned_locked(struct cmr_plane *plane, struct cmr_region *region);
 static inline void cmr_region_sampled_locked(struct cmr_plane *plane, struct cmr_region *region)
 {
+	if (__builtin_expect(cmr_ledger_current(&region->ledger) > region->churn_mark, 0))
+		cmr_region_churned_locked(plane, region);
 	if (__builtin_expect(++region->samples >= CMR_SAMPLES_PER_PERIOD, 0))
 		cmr_region_enough_locked(plane, region);
 }
+
+/* Gives THREAD, if it owns the ledger lock and what it allocates counts for one region and nothing
+ * else, a pass for events that change its plain numbers only (and in exact mode those of a location):
+ * the tag of its blocks, as in a granule. Every change of configuration takes it away. Lock held. */
+void cmr_region_arm_locked(struct cmr_plane *plane, struct cmr_thread *thread);
 
 /* Exact numbers of a region, for the moment or final. Sizes in bytes. */
 struct cmr_totals {

@@ -5,7 +5,7 @@
 /* A sweep is due when fewer tags than this are free. A region needs one for each kind of thread:
  * opener, older and younger ones. */
 #define FEW_TAGS 16
-#define LEAST_TAGS 8
+#define LEAST_TAGS 7
 
 /* With nothing open every entry of the hash is stale; so many are let stand. */
 #define MANY_STALE 16384
@@ -49,6 +49,7 @@ void cmr_tags_publish_locked(struct cmr_plane *plane)
 {
 	uint32_t next = atomic_load_explicit(&plane->config, memory_order_relaxed) + 1;
 
+	cmr_biased_no_pass(&plane->lock);
 	/* Pairs with the acquire load of the hot path. */
 	atomic_store_explicit(&plane->config, next != 0 ? next : 1, memory_order_release);
 }

@@ -80,17 +80,7 @@ bool cmr_usages_book(struct cmr_usages *usages, const struct cmr_ledger *ledger,
 
 	if (entry == NULL)
 		return !adds;
-	if (entry->epoch != ledger->epoch) {
-		entry->at_peak_bytes += entry->since_bytes;
-		entry->at_peak_blocks += entry->since_blocks;
-		entry->since_bytes = 0;
-		entry->since_blocks = 0;
-		if (entry->since_variance != 0) {
-			entry->at_peak_variance += entry->since_variance;
-			entry->since_variance = 0;
-		}
-		entry->epoch = ledger->epoch;
-	}
+	cmr_usage_settle(entry, ledger->epoch);
 	entry->since_bytes += bytes;
 	entry->since_blocks += blocks;
 	if (variance != 0)
@@ -101,7 +91,7 @@ bool cmr_usages_book(struct cmr_usages *usages, const struct cmr_ledger *ledger,
 uint32_t cmr_usages_rows(const struct cmr_usages *usages, const struct cmr_ledger *ledger, bool peak,
 			 struct cmr_usage_row *out, uint32_t n_out)
 {
-	bool now = !peak || (!ledger->sealed && ledger->current >= ledger->peak);
+	bool now = !peak || (!ledger->sealed && cmr_ledger_current(ledger) >= ledger->peak);
 	uint32_t n = 0, location = usages->first;
 
 	while (location != 0 && n < n_out) {

@@ -48,6 +48,42 @@ bool cmr_usages_book(struct cmr_usages *usages, const struct cmr_ledger *ledger,
 		     int64_t bytes, int64_t blocks, int64_t variance)
 	__attribute__((warn_unused_result));
 
+/* ENTRY enters the ledger's present epoch: what it held when its own one ended belongs to the peak.
+ * [hot] */
+static inline void cmr_usage_settle(struct cmr_usage *entry, uint32_t epoch)
+{
+	if (entry->epoch == epoch)
+		return;
+	entry->at_peak_bytes += entry->since_bytes;
+	entry->at_peak_blocks += entry->since_blocks;
+	entry->since_bytes = 0;
+	entry->since_blocks = 0;
+	if (entry->since_variance != 0) {
+		entry->at_peak_variance += entry->since_variance;
+		entry->since_variance = 0;
+	}
+	entry->epoch = epoch;
+}
+
+/* As cmr_usages_book without variance, for a LOCATION that has an entry. False: it has none, nothing
+ * was done. [hot] [nomalloc] */
+static inline bool cmr_usages_change(struct cmr_usages *usages, const struct cmr_ledger *ledger,
+				     uint32_t location, int64_t bytes, int64_t blocks)
+{
+	uint32_t at = location / CMR_USAGE_CHUNK;
+	struct cmr_usage *entry;
+
+	if (__builtin_expect(at >= CMR_USAGE_CHUNKS || usages->chunks[at] == 0, 0))
+		return false;
+	entry = &usages->chunks[at][location % CMR_USAGE_CHUNK];
+	if (__builtin_expect(entry->serial != usages->serial, 0))
+		return false;
+	cmr_usage_settle(entry, ledger->epoch);
+	entry->since_bytes += bytes;
+	entry->since_blocks += blocks;
+	return true;
+}
+
 /* One row for a reader. */
 struct cmr_usage_row {
 	uint32_t location;

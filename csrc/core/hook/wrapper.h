@@ -57,42 +57,30 @@ static inline void cmr_event_end(struct cmr_event event)
 	cmr_gate_leave(event.raised);
 }
 
-/* Tells PLANES of a block. One plane is the common case: with its number known, the compiler turns
- * the inline form of the event into loads and stores at fixed addresses. */
-static inline void cmr_wrapper_tell(uintptr_t planes, uintptr_t block, size_t bytes,
-				    enum cmr_kind kind)
-{
-	if (__builtin_expect(planes == CMR_GUARD(CMR_PLANE_OUTER), 1)) {
-		cmr_on_alloc_hot(CMR_PLANE_OUTER, block, bytes, kind);
-		return;
-	}
-	CMR_EACH_PLANE(plane, planes)
-		cmr_on_alloc(plane, block, bytes, kind);
-}
+/* Tell PLANES of a block that is there, or about to be released; errno stays. */
+void cmr_wrapper_tell(uintptr_t planes, uintptr_t block, size_t bytes, enum cmr_kind kind);
+void cmr_wrapper_tell_free(uintptr_t planes, uintptr_t block);
 
-/* PLANES: BLOCK is about to be released. */
-static inline void cmr_wrapper_tell_free(uintptr_t planes, uintptr_t block)
-{
-	if (__builtin_expect(planes == CMR_GUARD(CMR_PLANE_OUTER), 1)) {
-		cmr_on_free_hot(CMR_PLANE_OUTER, block);
-		return;
-	}
-	CMR_EACH_PLANE(plane, planes)
-		cmr_on_free(plane, block);
-}
-
-/* A block of BYTES is at BLOCK, unless that is NULL; ends the event. */
+/* A block of BYTES is at BLOCK, unless that is NULL; ends the event. One plane is the common case: with
+ * its number known, the compiler turns the inline form of the event into loads and stores at fixed
+ * addresses. */
 static inline void *cmr_wrapper_got(struct cmr_event event, void *block, size_t bytes,
 				    enum cmr_kind kind)
 {
-	if (block != NULL) {
-		int saved = errno;
-
+	if (block != NULL &&
+	    !(event.planes == CMR_GUARD(CMR_PLANE_OUTER) &&
+	      cmr_on_alloc_passed(CMR_PLANE_OUTER, (uintptr_t)block, bytes)))
 		cmr_wrapper_tell(event.planes, (uintptr_t)block, bytes, kind);
-		errno = saved;
-	}
 	cmr_event_end(event);
 	return block;
+}
+
+/* BLOCK is about to be released. */
+static inline void cmr_wrapper_gone(struct cmr_event event, const void *block)
+{
+	if (!(event.planes == CMR_GUARD(CMR_PLANE_OUTER) &&
+	      cmr_on_free_passed(CMR_PLANE_OUTER, (uintptr_t)block)))
+		cmr_wrapper_tell_free(event.planes, (uintptr_t)block);
 }
 
 #endif

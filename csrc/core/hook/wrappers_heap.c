@@ -2,6 +2,24 @@
  * releases a block, track after it has made one. */
 #include "hook/wrapper.h"
 
+__attribute__((noinline)) void cmr_wrapper_tell(uintptr_t planes, uintptr_t block, size_t bytes, enum cmr_kind kind)
+{
+	int saved = errno;
+
+	CMR_EACH_PLANE(plane, planes)
+		cmr_on_alloc(plane, block, bytes, kind);
+	errno = saved;
+}
+
+__attribute__((noinline)) void cmr_wrapper_tell_free(uintptr_t planes, uintptr_t block)
+{
+	int saved = errno;
+
+	CMR_EACH_PLANE(plane, planes)
+		cmr_on_free(plane, block);
+	errno = saved;
+}
+
 /* One function that returns a new block: the gate, and the measured case. */
 #define ALLOCATOR(name, kind, parameters, arguments, bytes)                                       \
 	static CMR_TRACKED void *tracked_##name parameters                                        \
@@ -66,11 +84,9 @@ ALLOCATOR(_ZnamSt11align_val_tRKSt9nothrow_t, CMR_KIND_ALIGNED_ALLOC,
 	static CMR_TRACKED void tracked_##name parameters                                         \
 	{                                                                                         \
 		struct cmr_event event = cmr_event_begin();                                       \
-		int saved = errno;                                                                \
                                                                                                   \
 		CMR_UNWIND_LEAVES_GATE();                                                         \
-		cmr_wrapper_tell_free(event.planes, (uintptr_t)block);                            \
-		errno = saved;                                                                    \
+		cmr_wrapper_gone(event, block);                                                   \
 		cmr_original.name arguments;                                                      \
 		cmr_event_end(event);                                                             \
 	}                                                                                         \

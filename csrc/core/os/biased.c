@@ -36,21 +36,49 @@ static void wait_until_out(const struct cmr_seat *seat)
 	}
 }
 
+/* Nobody owns LOCK: has SEAT waited long enough for it? */
+static void note_turn(struct cmr_biased *lock, struct cmr_seat *seat)
+{
+	uint32_t patience = lock->patience != 0 ? lock->patience : CMR_PATIENCE;
+
+	if (lock->last != seat) {
+		lock->last = seat;
+		lock->in_a_row = 0;
+		return;
+	}
+	if (++lock->in_a_row < patience)
+		return;
+	lock->in_a_row = 0;
+	cmr_biased_own(lock, seat);
+	lock->patience = patience < CMR_MOST_PATIENCE ? patience * 2 : patience;
+}
+
 void cmr_biased_take_slow(struct cmr_biased *lock, struct cmr_seat *seat)
 {
 	struct cmr_seat *owner;
 
 	cmr_lock_take(&lock->lock);
 	owner = atomic_load_explicit(&lock->owner, memory_order_relaxed);
-	if (owner == NULL || owner == seat)
+	if (owner == NULL) {
+		if (seat != NULL)
+			note_turn(lock, seat);
+		return;
+	}
+	if (owner == seat)
 		return;
 	atomic_store_explicit(&lock->owner, NULL, memory_order_seq_cst);
 	cmr_thread_barrier();
 	wait_until_out(owner);
+	owner->pass = 0;
+	lock->last = seat;
+	lock->in_a_row = 0;
 }
 
 void cmr_biased_own(struct cmr_biased *lock, struct cmr_seat *seat)
 {
-	if (CAN_OWN && cmr_thread_barrier_is_fast())
-		atomic_store_explicit(&lock->owner, seat, memory_order_relaxed);
+	lock->patience = CMR_PATIENCE;
+	if (!CAN_OWN || !cmr_thread_barrier_is_fast())
+		return;
+	seat->pass = 0;
+	atomic_store_explicit(&lock->owner, seat, memory_order_relaxed);
 }

@@ -11,9 +11,13 @@
  *   no? inside = 0, plain lock.        waits until the old owner's seat says inside == 0
  *
  * The barrier makes up for the missing one of the owner: either its store of `inside` is visible
- * after it, or its second look at `owner` comes after it and sees none. Taken away once, ownership
- * comes back when the next region starts (cmr_biased_own). The scheme is that of biased locking with
- * asymmetric fences (Dice, Moir, Scherer: "Quickly reacquirable locks", 2003). */
+ * after it, or its second look at `owner` comes after it and sees none. The scheme is that of biased
+ * locking with asymmetric fences (Dice, Moir, Scherer: "Quickly reacquirable locks", 2003).
+ *
+ * Ownership goes to whoever asks for it (cmr_biased_own), and to a thread that has taken the lock so
+ * many times in a row that nobody else seems to want it: threads that pass an interpreter's lock on
+ * own it by turns. How many times doubles with each such turn, so that threads that do compete
+ * come to leave it. */
 #ifndef CMR_OS_BIASED_H
 #define CMR_OS_BIASED_H
 
@@ -27,15 +31,54 @@
 struct cmr_biased {
 	struct cmr_lock lock;
 	_Atomic(struct cmr_seat *) owner; /* written with `lock` held */
+	const struct cmr_seat *last;      /* who took it the slow way last; `lock`, and below */
+	uint32_t in_a_row;                /* how many times */
+	uint32_t patience;                /* how many times make an owner; 0 = CMR_PATIENCE */
 };
 #define CMR_BIASED(rank) { .lock = CMR_LOCK(rank) }
 
+/* At first, and at most. The barrier costs as much as some hundred slow takes. */
+#define CMR_PATIENCE 256
+#define CMR_MOST_PATIENCE 16384
+
 /* Takes LOCK with the plain lock; takes ownership away from any thread but the one with SEAT (NULL:
- * the caller has none). Drop with cmr_biased_drop(lock, NULL). */
+ * the caller has none), and its pass. Drop with cmr_biased_drop(lock, NULL). */
 void cmr_biased_take_slow(struct cmr_biased *lock, struct cmr_seat *seat);
 
-/* Makes the holder, who called cmr_biased_take_slow, the owner, if this kernel can do without. */
+/* Makes the holder, who called cmr_biased_take_slow, the owner, if this kernel can do without; a new
+ * owner has no pass. Counts as a beginning: patience is what it was at first. */
 void cmr_biased_own(struct cmr_biased *lock, struct cmr_seat *seat);
+
+/* Takes the owner's pass away. LOCK is held, by whomever. */
+static inline void cmr_biased_no_pass(struct cmr_biased *lock)
+{
+	struct cmr_seat *owner = atomic_load_explicit(&lock->owner, memory_order_relaxed);
+
+	if (owner != 0)
+		owner->pass = 0;
+}
+
+/* The owner's quick way in: SEAT's pass, which is not 0, with LOCK taken; or 0 with LOCK not taken.
+ * Out by cmr_biased_pass_out. [hot] */
+static inline uint32_t cmr_biased_pass_in(struct cmr_biased *lock, struct cmr_seat *seat)
+{
+	atomic_store_explicit(&seat->inside, 1, memory_order_relaxed);
+	atomic_signal_fence(memory_order_seq_cst); /* pairs with the membarrier */
+	if (__builtin_expect(atomic_load_explicit(&lock->owner, memory_order_relaxed) == seat, 1) &&
+	    __builtin_expect(seat->pass != 0, 1)) {
+		cmr_lock_check(&lock->lock);
+		return seat->pass;
+	}
+	atomic_store_explicit(&seat->inside, 0, memory_order_release);
+	return 0;
+}
+
+static inline void cmr_biased_pass_out(struct cmr_biased *lock, struct cmr_seat *seat)
+{
+	(void)lock;
+	cmr_lock_forget(&lock->lock);
+	atomic_store_explicit(&seat->inside, 0, memory_order_release);
+}
 
 /* Takes LOCK; SEAT (not NULL) is the calling thread's for this lock. Returns what cmr_biased_drop
  * wants. [hot] */

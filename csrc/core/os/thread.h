@@ -34,7 +34,8 @@ enum cmr_plane_id { CMR_PLANE_OUTER = 0, CMR_PLANE_SYSTEM = 1, CMR_N_PLANES = 2 
  * always inside some event can be seen to be no longer inside the same. It may wrap. */
 #define CMR_GUARD_COUNT ((uintptr_t)1 << 32)
 
-struct cmr_chain; /* stack/chain.h */
+struct cmr_chain;  /* stack/chain.h */
+struct cmr_region; /* heap/region.h */
 
 /* What the hot path of one plane needs to know about this thread. Written by its owner only, in
  * cmr_region_refresh (heap/region.h), whenever `config` differs from the plane's. */
@@ -46,7 +47,8 @@ struct cmr_thread_view {
 	int64_t countdown;   /* bytes until the next sampled byte */
 	uint64_t random;     /* state of this thread's generator */
 	struct cmr_seat seat; /* for the plane's ledger lock */
-};
+	struct cmr_region *region; /* that the seat's pass is for */
+} __attribute__((aligned(64)));
 
 struct cmr_thread {
 	struct cmr_thread_view view[CMR_N_PLANES]; /* owner only */

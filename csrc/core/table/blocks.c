@@ -194,30 +194,109 @@ static _Atomic uint32_t *make_locations(struct cmr_blocks *blocks, size_t number
 
 /* --- put and take -------------------------------------------------------------------------- */
 
+/* Granules of a wide entry behind the first, without and with a location, and the bits that each
+ * holds. */
+#define N_SIZE 3
+#define N_LOCATED 9
+#define INSIDE_BITS 10
+#define INSIDE_MASK ((1u << INSIDE_BITS) - 1)
+#define WIDE_LOCATED ((uint32_t)1 << 29)
+
+_Static_assert(INSIDE_BITS == CMR_TAG_SHIFT, "a granule is a tag and its payload");
+_Static_assert(CMR_WIDE_MAX == WIDE_LOCATED - 1, "the size ends where the flag begins");
+
 static bool has_granule(uintptr_t address)
 {
 	return (address & (((uintptr_t)1 << CMR_GRANULE_LOG2) - 1)) == 0 &&
 	       (address >> CMR_ADDRESS_LOG2) == 0;
 }
 
-static void store(_Atomic uint16_t *granule, unsigned tag, unsigned rest)
+/* Bytes that BLOCK stands for beyond its own. */
+static uint64_t surplus(const struct cmr_block *block)
 {
-	atomic_store_explicit(granule, (uint16_t)(tag << CMR_TAG_SHIFT | rest),
-			      memory_order_relaxed);
+	return block->weight - block->size;
 }
 
-/* A small block of exact attribution: location first, granule last. */
-static bool put_exact(struct cmr_blocks *blocks, uintptr_t address, _Atomic uint16_t *granule,
-		      const struct cmr_block *block)
+/* Does what is known of a small BLOCK's location fit the parallel map? */
+static bool is_compact(const struct cmr_block *block)
+{
+	return block->location <= CMR_LOCATION_MASK &&
+	       surplus(block) < (uint64_t)1 << (32 - CMR_LOCATION_LOG2);
+}
+
+/* Does BLOCK, at granule INDEX of its leaf, fit a wide entry? The granules behind the first lie inside
+ * the block, which is larger than they are. */
+static bool is_wide(const struct cmr_block *block, size_t index)
+{
+	return block->size > CMR_SMALL_MAX && block->size <= CMR_WIDE_MAX &&
+	       index + N_LOCATED < CMR_LEAF_GRANULES &&
+	       (!block->located || (block->location <= CMR_LOCATION_MASK &&
+				    surplus(block) < (uint64_t)1 << (60 - CMR_LOCATION_LOG2)));
+}
+
+/* The location of a block, before its granule. False: memory refused. */
+static bool put_location(struct cmr_blocks *blocks, uintptr_t address,
+			 const struct cmr_block *block)
 {
 	_Atomic uint32_t *locations = make_locations(blocks, address >> CMR_LEAF_LOG2);
 
 	if (locations == NULL)
 		return false;
-	atomic_store_explicit(&locations[granule_index(address)], block->location,
+	atomic_store_explicit(&locations[granule_index(address)],
+			      (uint32_t)surplus(block) << CMR_LOCATION_LOG2 | block->location,
 			      memory_order_relaxed);
-	store(granule, block->tag, CMR_HAS_LOCATION | (unsigned)block->size);
 	return true;
+}
+
+static bool put_small(struct cmr_blocks *blocks, uintptr_t address, _Atomic uint16_t *granule,
+		      const struct cmr_block *block)
+{
+	unsigned entry = (unsigned)block->tag << CMR_TAG_SHIFT | (unsigned)block->size;
+
+	if (block->located) {
+		if (!put_location(blocks, address, block))
+			return false;
+		entry |= CMR_HAS_LOCATION;
+	}
+	cmr_blocks_store(granule, entry);
+	return true;
+}
+
+/* BITS, lowest first, in the N granules from GRANULE. */
+static void put_inside(_Atomic uint16_t *granule, unsigned n, uint64_t bits)
+{
+	for (unsigned i = 0; i < n; i++, bits >>= INSIDE_BITS)
+		cmr_blocks_store(granule + i, CMR_TAG_INSIDE << CMR_TAG_SHIFT |
+						      (unsigned)(bits & INSIDE_MASK));
+}
+
+/* Reads them back and clears them. False, and nothing is changed, when one is no part of a wide entry. */
+static bool take_inside(_Atomic uint16_t *granule, unsigned n, uint64_t *bits)
+{
+	*bits = 0;
+	for (unsigned i = 0; i < n; i++) {
+		unsigned entry = cmr_blocks_load(granule + i);
+
+		if (entry >> CMR_TAG_SHIFT != CMR_TAG_INSIDE)
+			return false;
+		*bits |= (uint64_t)(entry & INSIDE_MASK) << INSIDE_BITS * i;
+	}
+	for (unsigned i = 0; i < n; i++)
+		cmr_blocks_store(granule + i, 0);
+	return true;
+}
+
+static void put_wide(_Atomic uint16_t *granule, const struct cmr_block *block)
+{
+	uint32_t size = (uint32_t)block->size;
+
+	if (block->located) {
+		put_inside(granule + 1 + N_SIZE, N_LOCATED - N_SIZE,
+			   surplus(block) << CMR_LOCATION_LOG2 | block->location);
+		size |= WIDE_LOCATED;
+	}
+	put_inside(granule + 1, N_SIZE, size);
+	cmr_blocks_store(granule, (unsigned)block->tag << CMR_TAG_SHIFT | CMR_WIDE);
 }
 
 bool cmr_blocks_put(struct cmr_blocks *blocks, uintptr_t address, const struct cmr_block *block)
@@ -234,15 +313,40 @@ bool cmr_blocks_put(struct cmr_blocks *blocks, uintptr_t address, const struct c
 			return false;
 		granule += granule_index(address);
 	}
-	if (block->size <= CMR_SMALL_MAX && !block->located) {
-		store(granule, block->tag, (unsigned)block->size);
+	if (block->size <= CMR_SMALL_MAX && (!block->located || is_compact(block)))
+		return put_small(blocks, address, granule, block);
+	if (is_wide(block, granule_index(address))) {
+		put_wide(granule, block);
 		return true;
 	}
-	if (block->size <= CMR_SMALL_MAX && block->exact)
-		return put_exact(blocks, address, granule, block);
 	if (!cmr_shards_put(blocks->shards, address, block))
 		return false;
-	store(granule, block->tag, CMR_IN_HASH);
+	cmr_blocks_store(granule, (unsigned)block->tag << CMR_TAG_SHIFT | CMR_NOT_SMALL);
+	return true;
+}
+
+static void set_location(struct cmr_block *block, uint64_t bits)
+{
+	block->location = (uint32_t)bits & CMR_LOCATION_MASK;
+	block->weight = block->size + (bits >> CMR_LOCATION_LOG2);
+	block->located = true;
+	block->exact = bits >> CMR_LOCATION_LOG2 == 0;
+}
+
+/* False for what an earlier measurement left of a block that is long gone: its other granules belong to
+ * others now. */
+static bool take_wide(_Atomic uint16_t *granule, struct cmr_block *out)
+{
+	uint64_t bits;
+
+	if (!take_inside(granule + 1, N_SIZE, &bits))
+		return false;
+	out->size = bits & CMR_WIDE_MAX;
+	if ((bits & WIDE_LOCATED) == 0)
+		return true;
+	if (!take_inside(granule + 1 + N_SIZE, N_LOCATED - N_SIZE, &bits))
+		return false;
+	set_location(out, bits);
 	return true;
 }
 
@@ -257,22 +361,19 @@ bool cmr_blocks_take(struct cmr_blocks *blocks, uintptr_t address, struct cmr_bl
 	granule = cmr_blocks_granule(blocks, address);
 	if (granule == NULL)
 		return false;
-	entry = atomic_load_explicit(granule, memory_order_relaxed);
-	if (entry == 0)
+	entry = cmr_blocks_load(granule);
+	if (entry == 0 || entry >> CMR_TAG_SHIFT == CMR_TAG_INSIDE)
 		return false;
-	atomic_store_explicit(granule, 0, memory_order_relaxed);
-	if ((entry & CMR_SIZE_MASK) == CMR_IN_HASH)
+	cmr_blocks_store(granule, 0);
+	if ((entry & CMR_WIDE) == CMR_NOT_SMALL)
 		return cmr_shards_take(blocks->shards, address, out);
 	*out = (struct cmr_block){ .size = entry & CMR_SIZE_MASK,
 				   .tag = (uint8_t)(entry >> CMR_TAG_SHIFT) };
-	if ((entry & CMR_HAS_LOCATION) != 0) {
-		const _Atomic uint32_t *locations = locations_of(blocks, address >> CMR_LEAF_LOG2);
-
-		out->location = atomic_load_explicit(&locations[granule_index(address)],
-						     memory_order_relaxed);
-		out->weight = out->size;
-		out->located = out->exact = true;
-	}
+	if ((entry & CMR_WIDE) == CMR_WIDE)
+		return take_wide(granule, out);
+	if ((entry & CMR_HAS_LOCATION) != 0)
+		set_location(out, atomic_load_explicit(cmr_blocks_location(blocks, address),
+						       memory_order_relaxed));
 	return true;
 }
 
@@ -283,9 +384,12 @@ static void retag_granule(_Atomic uint16_t *granule, const uint8_t map[CMR_N_TAG
 	uint16_t entry = atomic_load_explicit(granule, memory_order_relaxed);
 
 	for (;;) {
-		unsigned tag = (unsigned)entry >> CMR_TAG_SHIFT, next = map[tag];
+		unsigned tag = (unsigned)entry >> CMR_TAG_SHIFT, next;
 		uint16_t changed = 0;
 
+		if (tag == CMR_TAG_INSIDE)
+			return;
+		next = map[tag];
 		if (next == tag)
 			return;
 		if (next != 0)

@@ -3,16 +3,24 @@
  *   address bits   46........26 25.........4 3..0
  *                  leaf number  granule      must be 0
  *
- *   granule entry (16 bits)   15......10  9          8.......0
- *                             tag (6)     location?  size (9)
+ *   granule entry (16 bits)   15......10  9         8.......0
+ *                             tag (6)     located   size (9)
  *
- * Tag 0: no entry. A size of 0..510 is the requested size of a small block. 511 says that the block
- * is in the hash (large, or sampled with a weight). A leaf spans 64 MiB of address space and is
- * 8 MiB of sparse, zero-filled mapping; untouched pages of it cost nothing.
+ *   tag 0       no entry
+ *   size 0..510 the requested size of a small block
+ *   size 511    not located: the block is in the hash
+ *               located: a wide entry. The granules that follow belong to the same block; they have tag
+ *               63 and 10 bits each, lowest first: three of { has a location (1) | size (29) }, and
+ *               then, if it has one, six of { weight - size (37) | location (23) }
  *
- * Small blocks of exact attribution keep their location in a parallel map of 32 bits per granule,
- * so that they need no hash entry. Blocks that are not 16-byte aligned or lie at 2^47 and above are
- * in the hash only.
+ * The location of a small block is in a parallel map of 32 bits per granule, { weight - size (9) |
+ * location (23) }. It serves exact attribution, and sampling with a small period; blocks that are
+ * sampled seldom do not fit and are in the hash, since a page of the map for each would be a waste. So
+ * are those that are not 16-byte aligned, lie at 2^47 and above, or are larger than 512 MiB. For
+ * example, a block of 24 bytes with tag 3 is 0x0c18; one of 4096 bytes is 0x0fff 0xfc00 0xfc04 0xfc00.
+ *
+ * A leaf spans 64 MiB of address space and is 8 MiB of sparse, zero-filled mapping; untouched pages of
+ * it cost nothing.
  *
  * No lock for the granule map: the allocator hands an address to one thread, and the program's own
  * hand-over orders that thread's store before another thread's free. Hash shards have spinlocks.
@@ -29,7 +37,8 @@
 #include "os/lock.h"
 #include "os/status.h"
 
-#define CMR_N_TAGS 64u /* tag 0 = none */
+#define CMR_N_TAGS 63u    /* tag 0 = none */
+#define CMR_TAG_INSIDE 63u /* a granule of a wide entry, nobody's own */
 
 #define CMR_GRANULE_LOG2 4
 #define CMR_LEAF_LOG2 26 /* bytes of address space per leaf */
@@ -39,8 +48,12 @@
 #define CMR_TAG_SHIFT 10
 #define CMR_HAS_LOCATION 0x200u
 #define CMR_SIZE_MASK 0x1ffu
-#define CMR_IN_HASH 511u /* in place of the size */
+#define CMR_NOT_SMALL 511u /* in place of the size */
+#define CMR_WIDE (CMR_HAS_LOCATION | CMR_NOT_SMALL)
 #define CMR_SMALL_MAX 510u
+#define CMR_WIDE_MAX (((uint64_t)1 << 29) - 1)
+#define CMR_LOCATION_LOG2 23
+#define CMR_LOCATION_MASK (((uint32_t)1 << CMR_LOCATION_LOG2) - 1)
 
 #define CMR_N_SHARDS 64u
 
@@ -49,7 +62,7 @@ struct cmr_block {
 	uint64_t size;     /* requested bytes */
 	uint64_t weight;   /* bytes its location is charged with; 0 = no location */
 	uint32_t location; /* heap/location.h; meaningful when weight or exact_location */
-	uint8_t tag;       /* 1..63 */
+	uint8_t tag;       /* 1..62 */
 	bool located;      /* has a location */
 	bool exact;        /* located, weight == size: every block of this tag has one */
 };
@@ -74,7 +87,7 @@ void cmr_blocks_fini(struct cmr_blocks *blocks);
  * this plane and that no hook is in flight (cmr_thread_quiesce). */
 void cmr_blocks_reset(struct cmr_blocks *blocks);
 
-/* Any block; the general form of cmr_blocks_put_small. False: memory refused, nothing recorded
+/* Any block. False: memory refused, nothing recorded
  * (the caller counts the loss). Replaces an older entry at the address. [hot] [nomalloc] */
 bool cmr_blocks_put(struct cmr_blocks *blocks, uintptr_t address, const struct cmr_block *block);
 
@@ -111,42 +124,29 @@ static inline _Atomic uint16_t *cmr_blocks_granule(const struct cmr_blocks *bloc
 	return &leaf[(address >> CMR_GRANULE_LOG2) & (CMR_LEAF_GRANULES - 1)];
 }
 
-/* Entry of a small block without location. False: use cmr_blocks_put. [hot] */
-static inline bool cmr_blocks_put_small(const struct cmr_blocks *blocks, uintptr_t address,
-					size_t size, unsigned tag)
+/* Entry of a granule, for cmr_blocks_granule. [hot] */
+static inline unsigned cmr_blocks_load(const _Atomic uint16_t *granule)
 {
-	_Atomic uint16_t *granule;
-
-	if (__builtin_expect(size > CMR_SMALL_MAX, 0))
-		return false;
-	granule = cmr_blocks_granule(blocks, address);
-	if (__builtin_expect(granule == 0, 0))
-		return false;
-	atomic_store_explicit(granule, (uint16_t)(tag << CMR_TAG_SHIFT | size),
-			      memory_order_relaxed);
-	return true;
+	return atomic_load_explicit(granule, memory_order_relaxed);
 }
 
-/* Takes a small block without location. Returns its tag and *SIZE; 0 when there is no entry at all
- * (nothing more to do); CMR_N_TAGS when cmr_blocks_take must be called. [hot] */
-static inline unsigned cmr_blocks_take_small(const struct cmr_blocks *blocks, uintptr_t address,
-					     size_t *size)
+static inline void cmr_blocks_store(_Atomic uint16_t *granule, unsigned entry)
 {
-	_Atomic uint16_t *granule = cmr_blocks_granule(blocks, address);
-	unsigned entry;
+	atomic_store_explicit(granule, (uint16_t)entry, memory_order_relaxed);
+}
 
-	if (__builtin_expect(granule == 0, 0))
-		return CMR_N_TAGS;
-	entry = atomic_load_explicit(granule, memory_order_relaxed);
-	if (entry == 0)
+/* Where the location of the small block at ADDRESS goes; NULL when that leaf is not made. ADDRESS has a
+ * granule. [hot] */
+static inline _Atomic uint32_t *cmr_blocks_location(const struct cmr_blocks *blocks,
+						    uintptr_t address)
+{
+	/* Pairs with the CAS that made it. */
+	_Atomic uint32_t *leaf = atomic_load_explicit(&blocks->locations[address >> CMR_LEAF_LOG2],
+						      memory_order_acquire);
+
+	if (__builtin_expect(leaf == 0, 0))
 		return 0;
-	if (__builtin_expect((entry & CMR_HAS_LOCATION) != 0 ||
-				     (entry & CMR_SIZE_MASK) == CMR_IN_HASH,
-			     0))
-		return CMR_N_TAGS;
-	atomic_store_explicit(granule, 0, memory_order_relaxed);
-	*size = entry & CMR_SIZE_MASK;
-	return entry >> CMR_TAG_SHIFT;
+	return &leaf[(address >> CMR_GRANULE_LOG2) & (CMR_LEAF_GRANULES - 1)];
 }
 
 #endif

@@ -146,7 +146,7 @@ bool cmr_ranges_cut_locked(struct cmr_ranges *ranges, uintptr_t start, uintptr_t
 	return whole;
 }
 
-void cmr_ranges_retag(struct cmr_ranges *ranges, const uint8_t map[64])
+void cmr_ranges_retag(struct cmr_ranges *ranges, const uint8_t map[63])
 {
 	size_t kept = 0;
 

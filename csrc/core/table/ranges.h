@@ -69,6 +69,6 @@ const struct cmr_range *cmr_ranges_find_locked(const struct cmr_ranges *ranges, 
 void cmr_ranges_reset(struct cmr_ranges *ranges);
 
 /* As cmr_blocks_retag; intervals of tag 0 stay. */
-void cmr_ranges_retag(struct cmr_ranges *ranges, const uint8_t map[64]);
+void cmr_ranges_retag(struct cmr_ranges *ranges, const uint8_t map[63]);
 
 #endif
