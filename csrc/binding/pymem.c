@@ -51,36 +51,68 @@ static inline enum cmr_kind system_kind(enum cmr_kind kind, size_t size)
 						  : CMR_KIND_REALLOC;
 }
 
-static inline __attribute__((always_inline)) void tell_alloc(uintptr_t planes, void *block,
-							     size_t size, enum cmr_kind kind)
+static void tell_alloc(uintptr_t planes, void *block, size_t size, enum cmr_kind kind)
 {
-	if (__builtin_expect((planes & CMR_GUARD(CMR_PLANE_OUTER)) != 0, 1))
-		cmr_on_alloc_hot(CMR_PLANE_OUTER, (uintptr_t)block, size, kind);
-	if (__builtin_expect((planes & CMR_GUARD(CMR_PLANE_SYSTEM)) != 0, 0))
+	if (planes & CMR_GUARD(CMR_PLANE_OUTER))
+		cmr_on_alloc(CMR_PLANE_OUTER, (uintptr_t)block, size, kind);
+	if (planes & CMR_GUARD(CMR_PLANE_SYSTEM))
 		cmr_on_alloc(CMR_PLANE_SYSTEM, (uintptr_t)block, size, system_kind(kind, size));
 }
 
-static inline __attribute__((always_inline)) void *hook_malloc(int domain, void *ctx, size_t size)
+/* A short event that no pass was enough for; its guard is set. */
+static __attribute__((noinline)) void tell_late(uintptr_t word, void *block, size_t size,
+						enum cmr_kind kind)
+{
+	if ((atomic_load_explicit(&cmr_gate, memory_order_acquire) &
+	     CMR_GUARD(CMR_PLANE_OUTER)) != 0)
+		cmr_on_alloc(CMR_PLANE_OUTER, (uintptr_t)block, size, kind);
+	cmr_gate_leave_outer(word + CMR_GUARD_COUNT);
+}
+
+/* The short form of an event may be tried: nothing but the plane OUTER can want it. */
+#define TRY_SHORT(word) (!CMR_FREE_THREADED && cmr_gate_enter_outer(word))
+
+/* Ends a short event with BLOCK (may be NULL). */
+static inline __attribute__((always_inline)) void *got_short(uintptr_t word, void *block,
+							     size_t size, enum cmr_kind kind)
+{
+	if (__builtin_expect(block == NULL, 0) ||
+	    __builtin_expect(cmr_on_alloc_passed(CMR_PLANE_OUTER, (uintptr_t)block, size), 1))
+		cmr_gate_leave_outer(word);
+	else
+		tell_late(word, block, size, kind);
+	return block;
+}
+
+static __attribute__((noinline)) void *malloc_general(int domain, void *ctx, size_t size)
 {
 	uintptr_t planes = cmr_gate_planes() & planes_of(domain);
 	void *block;
 
-	if (__builtin_expect(planes == 0, 0)) {
-		if (__builtin_expect(probing, 0))
-			probed = true;
+	if (planes == 0) {
+		probed |= probing;
 		return original[domain].malloc(ctx, size);
 	}
 	cmr_hooks_catch_up_if_marked();
 	cmr_gate_enter(planes);
 	block = original[domain].malloc(ctx, size);
-	if (__builtin_expect(block != NULL, 1))
+	if (block != NULL)
 		tell_alloc(planes, block, size, CMR_KIND_PYMALLOC_MALLOC);
 	cmr_gate_leave(planes);
 	return block;
 }
 
-static inline __attribute__((always_inline)) void *hook_calloc(int domain, void *ctx, size_t n,
-							       size_t size)
+static inline __attribute__((always_inline)) void *hook_malloc(int domain, void *ctx, size_t size)
+{
+	uintptr_t word;
+
+	if (!TRY_SHORT(&word))
+		return malloc_general(domain, ctx, size);
+	return got_short(word, original[domain].malloc(ctx, size), size,
+			 CMR_KIND_PYMALLOC_MALLOC);
+}
+
+static __attribute__((noinline)) void *calloc_general(int domain, void *ctx, size_t n, size_t size)
 {
 	uintptr_t planes = cmr_gate_planes() & planes_of(domain);
 	void *block;
@@ -94,6 +126,17 @@ static inline __attribute__((always_inline)) void *hook_calloc(int domain, void 
 		tell_alloc(planes, block, n * size, CMR_KIND_PYMALLOC_CALLOC);
 	cmr_gate_leave(planes);
 	return block;
+}
+
+static inline __attribute__((always_inline)) void *hook_calloc(int domain, void *ctx, size_t n,
+							       size_t size)
+{
+	uintptr_t word;
+
+	if (!TRY_SHORT(&word))
+		return calloc_general(domain, ctx, n, size);
+	return got_short(word, original[domain].calloc(ctx, n, size), n * size,
+			 CMR_KIND_PYMALLOC_CALLOC);
 }
 
 /* Never frees: these allocators treat size 0 as 1. */
@@ -128,10 +171,14 @@ static inline __attribute__((always_inline)) void *hook_realloc(int domain, void
 	return block;
 }
 
-/* What is not as simple as in hook_free. */
-static __attribute__((noinline)) void tracked_free(int domain, void *ctx, void *block,
-						   uintptr_t planes)
+static __attribute__((noinline)) void free_general(int domain, void *ctx, void *block)
 {
+	uintptr_t planes = cmr_gate_planes() & planes_of(domain);
+
+	if (planes == 0 || block == NULL) {
+		original[domain].free(ctx, block);
+		return;
+	}
 	cmr_hooks_catch_up_if_marked();
 	cmr_gate_enter(planes);
 	if (planes & CMR_GUARD(CMR_PLANE_OUTER))
@@ -142,27 +189,23 @@ static __attribute__((noinline)) void tracked_free(int domain, void *ctx, void *
 	cmr_gate_leave(planes);
 }
 
-/* The allocator's own work is not part of the event where the block is small: what it calls in turn are
- * the hooks of its arenas, if anything, and these know what to do. So the original is a tail call. */
+/* The allocator's own work is not part of a short event. Such a block is small or not ours: what the
+ * allocator calls in turn are the hooks of its arenas, if anything, and these know what to do. */
 static inline __attribute__((always_inline)) void hook_free(int domain, void *ctx, void *block)
 {
-	uintptr_t planes = cmr_gate_planes() & planes_of(domain);
+	uintptr_t word;
 	bool done;
 
-	if (__builtin_expect(planes == CMR_GUARD(CMR_PLANE_OUTER), 1)) {
-		cmr_hooks_catch_up_if_marked();
-		cmr_gate_enter(planes);
-		done = cmr_on_free_passed(CMR_PLANE_OUTER, (uintptr_t)block);
-		cmr_gate_leave(planes);
-		if (__builtin_expect(!done, 0)) {
-			tracked_free(domain, ctx, block, planes);
-			return;
-		}
-	} else if (planes != 0 && block != NULL) {
-		tracked_free(domain, ctx, block, planes);
+	if (__builtin_expect(!TRY_SHORT(&word), 0)) {
+		free_general(domain, ctx, block);
 		return;
 	}
-	original[domain].free(ctx, block);
+	done = cmr_on_free_passed(CMR_PLANE_OUTER, (uintptr_t)block);
+	cmr_gate_leave_outer(word);
+	if (__builtin_expect(done, 1))
+		original[domain].free(ctx, block);
+	else
+		free_general(domain, ctx, block);
 }
 
 #define DOMAIN_HOOKS(name, domain)                                                                 \

@@ -54,21 +54,17 @@ static bool put(struct cmr_plane *plane, struct cmr_thread *thread, uintptr_t ad
 
 /* --- the short way: see cmr_region_arm_locked -------------------------------------------------- */
 
-/* VIEW's seat is inside its lock, with a pass, when true. */
-static inline bool pass_in(struct cmr_plane *plane, struct cmr_thread_view *view, bool exact)
+/* True when VIEW's seat is inside its lock now, with a pass for blocks of TAG. */
+static inline bool pass_in(struct cmr_plane *plane, struct cmr_thread_view *view, unsigned tag,
+			   bool exact)
 {
 	uint32_t pass = cmr_biased_pass_in(&plane->lock, &view->seat);
 
-	if (__builtin_expect(pass != 0 && ((pass & CMR_HAS_LOCATION) != 0) == exact, 1))
+	if (__builtin_expect(pass == (tag << CMR_TAG_SHIFT | (exact ? CMR_HAS_LOCATION : 0)), 1))
 		return true;
 	if (pass != 0)
 		cmr_biased_pass_out(&plane->lock, &view->seat);
 	return false;
-}
-
-static inline bool is_passed(const struct cmr_thread_view *view, unsigned tag)
-{
-	return tag == view->seat.pass >> CMR_TAG_SHIFT;
 }
 
 /* Books BLOCK, which is in the table, if a pass will do. In exact mode all blocks have a location. */
@@ -79,13 +75,13 @@ static bool add_passed(struct cmr_plane *plane, struct cmr_thread *thread,
 	struct cmr_region *region;
 	bool done;
 
-	if ((block->located && !block->exact) || !pass_in(plane, view, block->exact))
+	if ((block->located && !block->exact) ||
+	    !pass_in(plane, view, block->tag, block->exact))
 		return false;
 	region = view->region;
-	done = is_passed(view, block->tag) &&
-	       (!block->located || cmr_usages_change(&region->usages, &region->ledger,
-						     block->location, (int64_t)block->size,
-						     CMR_BLOCK_UNIT));
+	done = !block->located ||
+	       cmr_usages_change(&region->usages, &region->ledger, block->location,
+				 (int64_t)block->size, CMR_BLOCK_UNIT);
 	if (done)
 		cmr_ledger_add_open(&region->ledger, block->size);
 	cmr_biased_pass_out(&plane->lock, &view->seat);
@@ -98,15 +94,15 @@ static bool sub_passed(struct cmr_plane *plane, struct cmr_thread *thread,
 {
 	struct cmr_thread_view *view = &thread->view[plane->id];
 	struct cmr_region *region;
-	bool done;
+	bool done = true;
 
-	if ((block->located && !block->exact) || !pass_in(plane, view, block->exact))
+	if ((block->located && !block->exact) ||
+	    !pass_in(plane, view, block->tag, block->exact))
 		return false;
 	region = view->region;
-	done = is_passed(view, block->tag);
-	if (done && block->size != 0)
+	if (block->size != 0)
 		(void)cmr_ledger_edge(&region->ledger);
-	if (done && block->located)
+	if (block->located)
 		done = cmr_usages_change(&region->usages, &region->ledger, block->location,
 					 -(int64_t)block->size, -CMR_BLOCK_UNIT);
 	if (done)
@@ -121,20 +117,16 @@ static bool resize_passed(struct cmr_plane *plane, struct cmr_thread *thread,
 {
 	struct cmr_thread_view *view = &thread->view[plane->id];
 	struct cmr_ledger *ledger;
-	bool done;
 
-	if (old->located || block->located || !pass_in(plane, view, false))
+	if (old->located || block->located || !pass_in(plane, view, block->tag, false))
 		return false;
 	ledger = &view->region->ledger;
-	done = is_passed(view, block->tag);
-	if (done) {
-		if (old->size != 0)
-			(void)cmr_ledger_edge(ledger);
-		cmr_ledger_sub(ledger, old->size);
-		cmr_ledger_add_open(ledger, block->size);
-	}
+	if (old->size != 0)
+		(void)cmr_ledger_edge(ledger);
+	cmr_ledger_sub(ledger, old->size);
+	cmr_ledger_add_open(ledger, block->size);
 	cmr_biased_pass_out(&plane->lock, &view->seat);
-	return done;
+	return true;
 }
 
 /* --- events -------------------------------------------------------------------------------------- */

@@ -36,4 +36,25 @@ static inline void cmr_gate_leave(uintptr_t planes)
 	cmr_guard_restore(word);
 }
 
+/* The short form for an event of the OUTER plane on a thread that is outside of everything and has
+ * nothing else to look at: *WORD is what cmr_gate_leave_outer wants. False: not so, nothing was done.
+ * The gate is not looked at; passes (os/biased.h) are there only while it is open. Such an event does
+ * not count for cmr_thread_quiesce, which need not wait for what a pass covers: who takes passes away
+ * has waited already. [hot] */
+static inline bool cmr_gate_enter_outer(uintptr_t *word)
+{
+	*word = atomic_load_explicit(&cmr_tls.guard, memory_order_relaxed);
+	if (__builtin_expect((uint32_t)*word != 0, 0))
+		return false;
+	atomic_store_explicit(&cmr_tls.guard, *word | CMR_GUARD(CMR_PLANE_OUTER),
+			      memory_order_relaxed);
+	atomic_signal_fence(memory_order_seq_cst);
+	return true;
+}
+
+static inline void cmr_gate_leave_outer(uintptr_t word)
+{
+	cmr_guard_restore(word);
+}
+
 #endif

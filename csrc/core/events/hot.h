@@ -11,7 +11,8 @@
 #include "events/events.h"
 
 /* As cmr_on_alloc (events.h), if a pass will do. False: nothing was done. [hot] [nomalloc] */
-static inline bool cmr_on_alloc_passed(enum cmr_plane_id id, uintptr_t address, size_t size)
+static inline __attribute__((always_inline)) bool
+cmr_on_alloc_passed(enum cmr_plane_id id, uintptr_t address, size_t size)
 {
 	struct cmr_plane *plane = &cmr_planes[id];
 	struct cmr_thread *thread = cmr_tls.self;
@@ -46,14 +47,15 @@ static inline void cmr_on_alloc_hot(enum cmr_plane_id id, uintptr_t address, siz
 }
 
 /* As cmr_on_free (events.h), if a pass will do. False: nothing was done. [hot] [nomalloc] */
-static inline bool cmr_on_free_passed(enum cmr_plane_id id, uintptr_t address)
+static inline __attribute__((always_inline)) bool
+cmr_on_free_passed(enum cmr_plane_id id, uintptr_t address)
 {
 	struct cmr_plane *plane = &cmr_planes[id];
 	struct cmr_thread *thread = cmr_tls.self;
 	struct cmr_thread_view *view;
 	_Atomic uint16_t *granule;
 	struct cmr_ledger *ledger;
-	unsigned entry;
+	unsigned entry, pass;
 	size_t size;
 
 	granule = cmr_blocks_granule(&plane->blocks, address);
@@ -63,12 +65,13 @@ static inline bool cmr_on_free_passed(enum cmr_plane_id id, uintptr_t address)
 	if (entry == 0)
 		return true;
 	view = &thread->view[id];
-	if (__builtin_expect((entry & CMR_HAS_LOCATION) != 0 ||
-				     cmr_biased_pass_in(&plane->lock, &view->seat) == 0,
-			     0))
+	if (__builtin_expect((entry & CMR_HAS_LOCATION) != 0, 0))
+		return false;
+	pass = cmr_biased_pass_in(&plane->lock, &view->seat);
+	if (__builtin_expect(pass == 0, 0))
 		return false;
 	/* Its tag is that of the pass, and it is small. A pass of exact mode has one more bit set. */
-	size = entry ^ view->seat.pass;
+	size = entry ^ pass;
 	if (__builtin_expect(size > CMR_SMALL_MAX, 0)) {
 		cmr_biased_pass_out(&plane->lock, &view->seat);
 		return false;

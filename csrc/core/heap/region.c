@@ -425,13 +425,13 @@ void cmr_region_arm_locked(struct cmr_plane *plane, struct cmr_thread *thread)
 	struct cmr_thread_view *view = &thread->view[plane->id];
 	struct cmr_region *region = plane->tags[view->tag].only;
 
-	if (atomic_load_explicit(&plane->lock.owner, memory_order_relaxed) != &view->seat ||
-	    view->config != atomic_load_explicit(&plane->config, memory_order_relaxed) ||
+	if (view->config != atomic_load_explicit(&plane->config, memory_order_relaxed) ||
 	    region == NULL || !cmr_ledger_plain(&region->ledger))
 		return;
 	view->region = region;
-	view->seat.pass = (uint32_t)view->tag << CMR_TAG_SHIFT |
-			  (view->exact ? CMR_HAS_LOCATION : 0);
+	cmr_biased_arm(&plane->lock, &view->seat,
+		       (uint32_t)view->tag << CMR_TAG_SHIFT |
+			       (view->exact ? CMR_HAS_LOCATION : 0));
 }
 
 /* --- numbers -------------------------------------------------------------------------------- */
@@ -507,6 +507,7 @@ void cmr_regions_after_fork(void)
 
 		if (atomic_load_explicit(&plane->config, memory_order_relaxed) == 0)
 			continue;
+		cmr_biased_no_pass(&plane->lock);
 		plane->lock = (struct cmr_biased)CMR_BIASED(CMR_RANK_LEDGER);
 		cmr_blocks_after_fork(&plane->blocks);
 		for (unsigned b = 0; b < CMR_N_BASES; b++) {

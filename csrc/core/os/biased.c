@@ -67,9 +67,13 @@ void cmr_biased_take_slow(struct cmr_biased *lock, struct cmr_seat *seat)
 	if (owner == seat)
 		return;
 	atomic_store_explicit(&lock->owner, NULL, memory_order_seq_cst);
+	atomic_store_explicit(&owner->pass, 0, memory_order_seq_cst);
 	cmr_thread_barrier();
+	if (atomic_load_explicit(&owner->pass, memory_order_relaxed) != 0) { /* cmr_biased_arm */
+		atomic_store_explicit(&owner->pass, 0, memory_order_seq_cst);
+		cmr_thread_barrier();
+	}
 	wait_until_out(owner);
-	owner->pass = 0;
 	lock->last = seat;
 	lock->in_a_row = 0;
 }
@@ -79,6 +83,6 @@ void cmr_biased_own(struct cmr_biased *lock, struct cmr_seat *seat)
 	lock->patience = CMR_PATIENCE;
 	if (!CAN_OWN || !cmr_thread_barrier_is_fast())
 		return;
-	seat->pass = 0;
+	atomic_store_explicit(&seat->pass, 0, memory_order_relaxed);
 	atomic_store_explicit(&lock->owner, seat, memory_order_relaxed);
 }

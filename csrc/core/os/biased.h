@@ -49,28 +49,48 @@ void cmr_biased_take_slow(struct cmr_biased *lock, struct cmr_seat *seat);
  * owner has no pass. Counts as a beginning: patience is what it was at first. */
 void cmr_biased_own(struct cmr_biased *lock, struct cmr_seat *seat);
 
+/* --- passes --------------------------------------------------------------------------------------
+ * An owner may hold a pass, a word of its own that says what it may do inside the lock without a look
+ * at anything else. Whoever takes ownership away, or changes what the pass was given for, takes it
+ * away first; so the quick way in reads one word. */
+
+/* Gives SEAT, inside LOCK, the PASS (not 0) if it owns the lock. Looks at `owner` again after that:
+ * a thread that takes ownership away clears the pass, waits for a barrier and clears it again if it
+ * finds one, which can only be from a look before that barrier. */
+static inline void cmr_biased_arm(struct cmr_biased *lock, struct cmr_seat *seat, uint32_t pass)
+{
+	if (atomic_load_explicit(&lock->owner, memory_order_relaxed) != seat)
+		return;
+	atomic_store_explicit(&seat->pass, pass, memory_order_relaxed);
+	atomic_signal_fence(memory_order_seq_cst); /* pairs with the membarrier */
+	if (atomic_load_explicit(&lock->owner, memory_order_relaxed) != seat)
+		atomic_store_explicit(&seat->pass, 0, memory_order_relaxed);
+}
+
 /* Takes the owner's pass away. LOCK is held, by whomever. */
 static inline void cmr_biased_no_pass(struct cmr_biased *lock)
 {
 	struct cmr_seat *owner = atomic_load_explicit(&lock->owner, memory_order_relaxed);
 
 	if (owner != 0)
-		owner->pass = 0;
+		atomic_store_explicit(&owner->pass, 0, memory_order_relaxed);
 }
 
-/* The owner's quick way in: SEAT's pass, which is not 0, with LOCK taken; or 0 with LOCK not taken.
- * Out by cmr_biased_pass_out. [hot] */
+/* The quick way in: the pass of SEAT with its lock taken, or 0 with the lock not taken. Out by
+ * cmr_biased_pass_out. [hot] */
 static inline uint32_t cmr_biased_pass_in(struct cmr_biased *lock, struct cmr_seat *seat)
 {
+	uint32_t pass;
+
+	(void)lock;
 	atomic_store_explicit(&seat->inside, 1, memory_order_relaxed);
 	atomic_signal_fence(memory_order_seq_cst); /* pairs with the membarrier */
-	if (__builtin_expect(atomic_load_explicit(&lock->owner, memory_order_relaxed) == seat, 1) &&
-	    __builtin_expect(seat->pass != 0, 1)) {
+	pass = atomic_load_explicit(&seat->pass, memory_order_relaxed);
+	if (__builtin_expect(pass != 0, 1))
 		cmr_lock_check(&lock->lock);
-		return seat->pass;
-	}
-	atomic_store_explicit(&seat->inside, 0, memory_order_release);
-	return 0;
+	else
+		atomic_store_explicit(&seat->inside, 0, memory_order_release);
+	return pass;
 }
 
 static inline void cmr_biased_pass_out(struct cmr_biased *lock, struct cmr_seat *seat)

@@ -7,9 +7,8 @@
 
 struct cmr_seat {
 	_Atomic uint32_t inside; /* written by the thread only */
-	/* What the owner may do without a look at what the lock protects; 0: nothing. Means something
-	 * while the thread owns the lock only, and is read and written inside it. */
-	uint32_t pass;
+	/* What the thread may do on no more than its own word: see cmr_biased_arm. 0: nothing. */
+	_Atomic uint32_t pass;
 };
 
 #endif

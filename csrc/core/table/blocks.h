@@ -113,15 +113,17 @@ void cmr_blocks_measure(const struct cmr_blocks *blocks, size_t *hash_entries, s
 static inline _Atomic uint16_t *cmr_blocks_granule(const struct cmr_blocks *blocks,
 						   uintptr_t address)
 {
+	/* Rotated, so that the bits that must be 0 are all at the top. */
+	uintptr_t number = address >> CMR_GRANULE_LOG2 | address << (64 - CMR_GRANULE_LOG2);
 	_Atomic uint16_t *leaf;
 
-	if (__builtin_expect((address & 15) != 0 || (address >> CMR_ADDRESS_LOG2) != 0, 0))
+	if (__builtin_expect(number >> (CMR_ADDRESS_LOG2 - CMR_GRANULE_LOG2) != 0, 0))
 		return 0;
-	leaf = atomic_load_explicit(&blocks->leaves[address >> CMR_LEAF_LOG2],
+	leaf = atomic_load_explicit(&blocks->leaves[number >> (CMR_LEAF_LOG2 - CMR_GRANULE_LOG2)],
 				    memory_order_acquire); /* pairs with the CAS that made it */
 	if (__builtin_expect(leaf == 0, 0))
 		return 0;
-	return &leaf[(address >> CMR_GRANULE_LOG2) & (CMR_LEAF_GRANULES - 1)];
+	return &leaf[number & (CMR_LEAF_GRANULES - 1)];
 }
 
 /* Entry of a granule, for cmr_blocks_granule. [hot] */
