@@ -59,13 +59,26 @@ static void tell_alloc(uintptr_t planes, void *block, size_t size, enum cmr_kind
 		cmr_on_alloc(CMR_PLANE_SYSTEM, (uintptr_t)block, size, system_kind(kind, size));
 }
 
+/* A short event asks the gate only when no pass was enough for it. */
+static inline bool is_open(void)
+{
+	return (atomic_load_explicit(&cmr_gate, memory_order_acquire) &
+		CMR_GUARD(CMR_PLANE_OUTER)) != 0;
+}
+
 /* A short event that no pass was enough for; its guard is set. */
 static __attribute__((noinline)) void tell_late(uintptr_t word, void *block, size_t size,
 						enum cmr_kind kind)
 {
-	if ((atomic_load_explicit(&cmr_gate, memory_order_acquire) &
-	     CMR_GUARD(CMR_PLANE_OUTER)) != 0)
+	if (is_open())
 		cmr_on_alloc(CMR_PLANE_OUTER, (uintptr_t)block, size, kind);
+	cmr_gate_leave_outer(word + CMR_GUARD_COUNT);
+}
+
+static __attribute__((noinline)) void tell_free_late(uintptr_t word, void *block)
+{
+	if (block != NULL && is_open())
+		cmr_on_free(CMR_PLANE_OUTER, (uintptr_t)block);
 	cmr_gate_leave_outer(word + CMR_GUARD_COUNT);
 }
 
@@ -140,8 +153,8 @@ static inline __attribute__((always_inline)) void *hook_calloc(int domain, void 
 }
 
 /* Never frees: these allocators treat size 0 as 1. */
-static inline __attribute__((always_inline)) void *hook_realloc(int domain, void *ctx, void *old,
-								size_t size)
+static __attribute__((noinline)) void *realloc_general(int domain, void *ctx, void *old,
+						       size_t size)
 {
 	uintptr_t planes = cmr_gate_planes() & planes_of(domain), address = (uintptr_t)old;
 	struct cmr_taken taken[CMR_N_PLANES];
@@ -171,6 +184,28 @@ static inline __attribute__((always_inline)) void *hook_realloc(int domain, void
 	return block;
 }
 
+static inline __attribute__((always_inline)) void *hook_realloc(int domain, void *ctx, void *old,
+								size_t size)
+{
+	struct cmr_taken taken;
+	uintptr_t word;
+	void *block;
+
+	if (!TRY_SHORT(&word))
+		return realloc_general(domain, ctx, old, size);
+	cmr_on_resize_begin(CMR_PLANE_OUTER, (uintptr_t)old, &taken);
+	block = original[domain].realloc(ctx, old, size);
+	if (block == NULL)
+		cmr_on_resize_failed(CMR_PLANE_OUTER, (uintptr_t)old, &taken);
+	else if (is_open())
+		cmr_on_resize_done(CMR_PLANE_OUTER, (uintptr_t)old, &taken, (uintptr_t)block, size,
+				   CMR_KIND_PYMALLOC_REALLOC);
+	else
+		cmr_on_resize_freed(CMR_PLANE_OUTER, &taken);
+	cmr_gate_leave_outer(word + CMR_GUARD_COUNT);
+	return block;
+}
+
 static __attribute__((noinline)) void free_general(int domain, void *ctx, void *block)
 {
 	uintptr_t planes = cmr_gate_planes() & planes_of(domain);
@@ -189,23 +224,21 @@ static __attribute__((noinline)) void free_general(int domain, void *ctx, void *
 	cmr_gate_leave(planes);
 }
 
-/* The allocator's own work is not part of a short event. Such a block is small or not ours: what the
- * allocator calls in turn are the hooks of its arenas, if anything, and these know what to do. */
+/* The allocator's own work is not part of a short event: what it calls in turn are the hooks of its
+ * arenas, and those of other domains and of the C library, who find that the block has no entry. */
 static inline __attribute__((always_inline)) void hook_free(int domain, void *ctx, void *block)
 {
 	uintptr_t word;
-	bool done;
 
 	if (__builtin_expect(!TRY_SHORT(&word), 0)) {
 		free_general(domain, ctx, block);
 		return;
 	}
-	done = cmr_on_free_passed(CMR_PLANE_OUTER, (uintptr_t)block);
-	cmr_gate_leave_outer(word);
-	if (__builtin_expect(done, 1))
-		original[domain].free(ctx, block);
+	if (__builtin_expect(cmr_on_free_passed(CMR_PLANE_OUTER, (uintptr_t)block), 1))
+		cmr_gate_leave_outer(word);
 	else
-		free_general(domain, ctx, block);
+		tell_free_late(word, block);
+	original[domain].free(ctx, block);
 }
 
 #define DOMAIN_HOOKS(name, domain)                                                                 \

@@ -138,27 +138,36 @@ CMR_TEST(a_small_block_of_small_weight_has_it_beside_its_location)
 	CHECK_EQ_U64(hash_entries(blocks), 1);
 }
 
-CMR_TEST(a_larger_block_has_its_size_in_the_granules_behind)
+CMR_TEST(a_larger_block_has_its_size_in_granules_behind)
 {
 	struct cmr_blocks *blocks = fresh();
-	struct cmr_block block = plain(4096, 3), out;
-	const unsigned picture[] = { 0x0fff, 0xfc00, 0xfc04, 0xfc00 };
+	const unsigned picture[] = { 0xfc00, 0xfc04, 0xfc00, 0xfc00 };
+	struct cmr_block block, out;
 
+	/* Groups are aligned, wherever the block begins. */
+	for (unsigned at = 0; at < 4; at++) {
+		block = plain(4096, 3);
+		CHECK(cmr_blocks_put(blocks, BASE + 16 * at, &block));
+		CHECK_EQ_U64(entry_at(blocks, BASE + 16 * at), 0x0fff);
+		for (unsigned i = 0; i < 4; i++)
+			CHECK_EQ_U64(entry_at(blocks, BASE + 64 + 16 * i), picture[i]);
+		CHECK(!cmr_blocks_take(blocks, BASE + 64, &out)); /* no block of its own */
+		CHECK_EQ_U64(entry_at(blocks, BASE + 64), 0xfc00);
+		CHECK(cmr_blocks_take(blocks, BASE + 16 * at, &out) && same(&out, &block));
+		for (unsigned i = 0; i < 16; i++)
+			CHECK_EQ_U64(entry_at(blocks, BASE + 16 * i), 0);
+	}
+	block = sampled(511, 62, 7, 511 + 131071);
 	CHECK(cmr_blocks_put(blocks, BASE, &block));
-	for (unsigned i = 0; i < 4; i++)
-		CHECK_EQ_U64(entry_at(blocks, BASE + 16 * i), picture[i]);
-	CHECK(!cmr_blocks_take(blocks, BASE + 16, &out)); /* no block of its own */
-	CHECK_EQ_U64(entry_at(blocks, BASE + 16), 0xfc00);
-	CHECK(cmr_blocks_take(blocks, BASE, &out) && same(&out, &block));
-	for (unsigned i = 0; i < 4; i++)
-		CHECK_EQ_U64(entry_at(blocks, BASE + 16 * i), 0);
-	block = sampled(511, 62, 7, 511 + 65536);
+	CHECK_EQ_U64(entry_at(blocks, BASE + 64 + 48), 0xfc00 | 1 << 8);
+	CHECK_EQ_U64(entry_at(blocks, BASE + 128), 0xfc00 | 7);
+	CHECK_EQ_U64(entry_at(blocks, BASE + 192), 0);
+	block.weight++; /* needs the third group */
 	CHECK(cmr_blocks_put(blocks, BASE, &block));
-	CHECK_EQ_U64(entry_at(blocks, BASE + 48), 0xfc00 | 1 << 9);
-	CHECK_EQ_U64(entry_at(blocks, BASE + 64), 0xfc00 | 7);
+	CHECK_EQ_U64(entry_at(blocks, BASE + 192), 0xfc00 | 1);
 	CHECK_EQ_U64(hash_entries(blocks), 0);
 	CHECK(cmr_blocks_take(blocks, BASE, &out) && same(&out, &block));
-	for (unsigned i = 0; i < 10; i++)
+	for (unsigned i = 0; i < 32; i++)
 		CHECK_EQ_U64(entry_at(blocks, BASE + 16 * i), 0);
 }
 
@@ -169,13 +178,13 @@ CMR_TEST(what_does_not_fit_is_in_the_hash)
 	struct cmr_block large = plain(CMR_WIDE_MAX, 3), last = plain(1000, 3);
 
 	CHECK(cmr_blocks_put(blocks, BASE, &large));
-	CHECK(cmr_blocks_put(blocks, BASE + LEAF - 160, &last));
+	CHECK(cmr_blocks_put(blocks, BASE + LEAF - 256, &last));
 	CHECK_EQ_U64(hash_entries(blocks), 0);
 	large.size++;
 	CHECK(cmr_blocks_put(blocks, BASE, &large));
 	CHECK_EQ_U64(entry_at(blocks, BASE), 3 << 10 | 511);
 	CHECK_EQ_U64(hash_entries(blocks), 1);
-	CHECK(cmr_blocks_put(blocks, BASE + LEAF - 144, &last)); /* its last granule is in another leaf */
+	CHECK(cmr_blocks_put(blocks, BASE + LEAF - 240, &last)); /* its last granule is in another leaf */
 	CHECK_EQ_U64(hash_entries(blocks), 2);
 	CHECK(cmr_blocks_put(blocks, BASE + 1024, &small));
 	CHECK_EQ_U64(entry_at(blocks, BASE + 1024), 4 << 10 | 511);
@@ -190,9 +199,9 @@ CMR_TEST(an_old_wide_entry_does_not_touch_what_came_after)
 	struct cmr_block old = plain(4096, 3), young = plain(16, 4), out;
 
 	CHECK(cmr_blocks_put(blocks, BASE, &old));
-	CHECK(cmr_blocks_put(blocks, BASE + 32, &young));
+	CHECK(cmr_blocks_put(blocks, BASE + 64, &young));
 	CHECK(!cmr_blocks_take(blocks, BASE, &out));
-	CHECK(cmr_blocks_take(blocks, BASE + 32, &out) && same(&out, &young));
+	CHECK(cmr_blocks_take(blocks, BASE + 64, &out) && same(&out, &young));
 }
 
 CMR_TEST(every_block_comes_back_as_it_was_put)

@@ -170,7 +170,7 @@ CMR_TEST(exact_blocks_take_no_hash_entries)
 		alloc(i, 1 + i % 1024);
 	cmr_blocks_measure(&cmr_planes[OUTER].blocks, &after, &leaves);
 	CHECK_EQ_U64(after, before);
-	alloc(1001, (size_t)1 << 30);
+	alloc(1001, (size_t)1 << 40);
 	cmr_blocks_measure(&cmr_planes[OUTER].blocks, &after, &leaves);
 	CHECK_EQ_U64(after, before + 1);
 	cmr_region_free(r);

@@ -247,7 +247,7 @@ CMR_TEST(status_counts_what_there_is)
 	struct cmr_session_status status;
 
 	for (unsigned i = 0; i < 100; i++)
-		tell_alloc(OUTER, i, (size_t)1 << 30); /* too large for anything but the hash */
+		tell_alloc(OUTER, i, (size_t)1 << 40); /* too large for anything but the hash */
 	cmr_session_status(&status);
 	CHECK_EQ_U64(status.regions_open, 1);
 	CHECK(status.hash_entries >= 100);

@@ -129,17 +129,91 @@ static bool resize_passed(struct cmr_plane *plane, struct cmr_thread *thread,
 	return true;
 }
 
+/* A small block of exact attribution, at a location that has a usage already: table and books in one.
+ * False: nothing was done. */
+static bool alloc_exact(struct cmr_plane *plane, struct cmr_thread *thread, uintptr_t address,
+			size_t size, enum cmr_kind kind)
+{
+	struct cmr_thread_view *view = &thread->view[plane->id];
+	_Atomic uint16_t *granule = cmr_blocks_granule(&plane->blocks, address);
+	struct cmr_region *region;
+	_Atomic uint32_t *where;
+	uint32_t location;
+	bool done;
+
+	if (size > CMR_SMALL_MAX || granule == NULL)
+		return false;
+	where = cmr_blocks_location(&plane->blocks, address);
+	location = where != NULL ? cmr_locations_here(thread, kind) : 0;
+	if (location == 0 || !pass_in(plane, view, view->tag, true))
+		return false;
+	region = view->region;
+	done = cmr_usages_change(&region->usages, &region->ledger, location, (int64_t)size,
+				 CMR_BLOCK_UNIT);
+	if (done) {
+		atomic_store_explicit(where, location, memory_order_relaxed);
+		cmr_blocks_store(granule, (unsigned)view->tag << CMR_TAG_SHIFT |
+						  CMR_HAS_LOCATION | (unsigned)size);
+		cmr_ledger_add_open(&region->ledger, size);
+	}
+	cmr_biased_pass_out(&plane->lock, &view->seat);
+	return done;
+}
+
+/* The end of such a block. */
+static bool free_exact(struct cmr_plane *plane, struct cmr_thread *thread, uintptr_t address)
+{
+	struct cmr_thread_view *view = &thread->view[plane->id];
+	_Atomic uint16_t *granule = cmr_blocks_granule(&plane->blocks, address);
+	struct cmr_region *region;
+	unsigned entry, size;
+	uint32_t location;
+	bool done;
+
+	entry = granule != NULL ? cmr_blocks_load(granule) : 0;
+	size = entry & CMR_SIZE_MASK;
+	if ((entry & CMR_HAS_LOCATION) == 0 || size > CMR_SMALL_MAX)
+		return false;
+	location = atomic_load_explicit(cmr_blocks_location(&plane->blocks, address),
+					memory_order_relaxed);
+	if (location > CMR_LOCATION_MASK /* a weight */ ||
+	    !pass_in(plane, view, entry >> CMR_TAG_SHIFT, true))
+		return false;
+	region = view->region;
+	if (size != 0)
+		(void)cmr_ledger_edge(&region->ledger);
+	done = cmr_usages_change(&region->usages, &region->ledger, location, -(int64_t)size,
+				 -CMR_BLOCK_UNIT);
+	if (done) {
+		cmr_blocks_store(granule, 0);
+		cmr_ledger_sub(&region->ledger, size);
+	}
+	cmr_biased_pass_out(&plane->lock, &view->seat);
+	return done;
+}
+
 /* --- events -------------------------------------------------------------------------------------- */
+
+/* Apart, for its need of stack. */
+static __attribute__((noinline)) void alloc_general(struct cmr_plane *plane,
+						    struct cmr_thread *thread, uintptr_t address,
+						    size_t size, enum cmr_kind kind)
+{
+	struct cmr_block block;
+
+	if (put(plane, thread, address, size, kind, &block) && !add_passed(plane, thread, &block))
+		cmr_booking_add(plane, CMR_FOR_ALL, &block, thread);
+}
 
 void cmr_on_alloc(enum cmr_plane_id id, uintptr_t address, size_t size, enum cmr_kind kind)
 {
 	struct cmr_plane *plane = &cmr_planes[id];
 	struct cmr_thread *thread = cmr_events_thread(plane);
-	struct cmr_block block;
 
-	if (thread != NULL && put(plane, thread, address, size, kind, &block) &&
-	    !add_passed(plane, thread, &block))
-		cmr_booking_add(plane, CMR_FOR_ALL, &block, thread);
+	if (thread == NULL ||
+	    (thread->view[id].exact && alloc_exact(plane, thread, address, size, kind)))
+		return;
+	alloc_general(plane, thread, address, size, kind);
 }
 
 /* Who takes entries out has a struct first: cmr_thread_quiesce waits only for threads that it knows,
@@ -150,6 +224,8 @@ void cmr_on_free(enum cmr_plane_id id, uintptr_t address)
 	struct cmr_thread *thread = cmr_thread_self();
 	struct cmr_block block;
 
+	if (thread != NULL && free_exact(plane, thread, address))
+		return;
 	if (cmr_blocks_take(&plane->blocks, address, &block) &&
 	    (thread == NULL || !sub_passed(plane, thread, &block)))
 		cmr_booking_sub(plane, &block);

@@ -194,16 +194,21 @@ static _Atomic uint32_t *make_locations(struct cmr_blocks *blocks, size_t number
 
 /* --- put and take -------------------------------------------------------------------------- */
 
-/* Granules of a wide entry behind the first, without and with a location, and the bits that each
- * holds. */
-#define N_SIZE 3
-#define N_LOCATED 9
-#define INSIDE_BITS 10
-#define INSIDE_MASK ((1u << INSIDE_BITS) - 1)
-#define WIDE_LOCATED ((uint32_t)1 << 29)
+/* A wide entry's further granules come in groups of four, which are aligned and read and written at
+ * once: one with the size, one with the location, one with what a weight has above WEIGHT_BITS. */
+#define GROUP 4
+#define MOST_GROUPS 3
+#define GROUP_BITS 40
+#define GROUP_TAGS (0x0001000100010001u * ((uint64_t)CMR_TAG_INSIDE << CMR_TAG_SHIFT))
+#define WIDE_LOCATED ((uint64_t)1 << 38)
+#define WIDE_HEAVY ((uint64_t)1 << 39) /* there is a third group */
+#define WEIGHT_BITS (GROUP_BITS - CMR_LOCATION_LOG2)
 
-_Static_assert(INSIDE_BITS == CMR_TAG_SHIFT, "a granule is a tag and its payload");
-_Static_assert(CMR_WIDE_MAX == WIDE_LOCATED - 1, "the size ends where the flag begins");
+/* Granules behind the first of an entry that groups may reach. */
+#define REACH (GROUP - 1 + MOST_GROUPS * GROUP)
+
+_Static_assert(CMR_WIDE_MAX < WIDE_LOCATED, "the size ends below the flags");
+_Static_assert((REACH + 1) << CMR_GRANULE_LOG2 <= CMR_SMALL_MAX, "groups lie inside their block");
 
 static bool has_granule(uintptr_t address)
 {
@@ -224,14 +229,13 @@ static bool is_compact(const struct cmr_block *block)
 	       surplus(block) < (uint64_t)1 << (32 - CMR_LOCATION_LOG2);
 }
 
-/* Does BLOCK, at granule INDEX of its leaf, fit a wide entry? The granules behind the first lie inside
- * the block, which is larger than they are. */
+/* Does BLOCK, at granule INDEX of its leaf, fit a wide entry? */
 static bool is_wide(const struct cmr_block *block, size_t index)
 {
 	return block->size > CMR_SMALL_MAX && block->size <= CMR_WIDE_MAX &&
-	       index + N_LOCATED < CMR_LEAF_GRANULES &&
+	       index + REACH < CMR_LEAF_GRANULES &&
 	       (!block->located || (block->location <= CMR_LOCATION_MASK &&
-				    surplus(block) < (uint64_t)1 << (60 - CMR_LOCATION_LOG2)));
+				    surplus(block) >> WEIGHT_BITS >> GROUP_BITS == 0));
 }
 
 /* The location of a block, before its granule. False: memory refused. */
@@ -262,40 +266,50 @@ static bool put_small(struct cmr_blocks *blocks, uintptr_t address, _Atomic uint
 	return true;
 }
 
-/* BITS, lowest first, in the N granules from GRANULE. */
-static void put_inside(_Atomic uint16_t *granule, unsigned n, uint64_t bits)
+/* The first group of the entry at GRANULE. */
+static _Atomic uint64_t *group_of(_Atomic uint16_t *granule)
 {
-	for (unsigned i = 0; i < n; i++, bits >>= INSIDE_BITS)
-		cmr_blocks_store(granule + i, CMR_TAG_INSIDE << CMR_TAG_SHIFT |
-						      (unsigned)(bits & INSIDE_MASK));
+	uintptr_t next = (uintptr_t)(granule + GROUP);
+
+	return (_Atomic uint64_t *)(next & ~(uintptr_t)(GROUP * sizeof *granule - 1));
 }
 
-/* Reads them back and clears them. False, and nothing is changed, when one is no part of a wide entry. */
-static bool take_inside(_Atomic uint16_t *granule, unsigned n, uint64_t *bits)
+/* 40 BITS, 10 in each granule, lowest first. */
+static void put_group(_Atomic uint64_t *group, uint64_t bits)
 {
-	*bits = 0;
-	for (unsigned i = 0; i < n; i++) {
-		unsigned entry = cmr_blocks_load(granule + i);
+	bits = (bits & 0xfffff) | (bits & 0xfffff00000) << 12;
+	bits = (bits & 0x000003ff000003ff) | (bits & 0x000ffc00000ffc00) << 6;
+	atomic_store_explicit(group, bits | GROUP_TAGS, memory_order_relaxed);
+}
 
-		if (entry >> CMR_TAG_SHIFT != CMR_TAG_INSIDE)
-			return false;
-		*bits |= (uint64_t)(entry & INSIDE_MASK) << INSIDE_BITS * i;
-	}
-	for (unsigned i = 0; i < n; i++)
-		cmr_blocks_store(granule + i, 0);
+/* Reads them back and clears them. False, and nothing is changed, when this is no group. */
+static bool take_group(_Atomic uint64_t *group, uint64_t *out)
+{
+	uint64_t bits = atomic_load_explicit(group, memory_order_relaxed);
+
+	if ((bits & GROUP_TAGS) != GROUP_TAGS)
+		return false;
+	atomic_store_explicit(group, 0, memory_order_relaxed);
+	bits = (bits & 0x000003ff000003ff) | (bits >> 6 & 0x000ffc00000ffc00);
+	*out = (bits & 0xfffff) | (bits >> 12 & 0xfffff00000);
 	return true;
 }
 
 static void put_wide(_Atomic uint16_t *granule, const struct cmr_block *block)
 {
-	uint32_t size = (uint32_t)block->size;
+	_Atomic uint64_t *group = group_of(granule);
+	uint64_t size = block->size, heavy;
 
 	if (block->located) {
-		put_inside(granule + 1 + N_SIZE, N_LOCATED - N_SIZE,
-			   surplus(block) << CMR_LOCATION_LOG2 | block->location);
-		size |= WIDE_LOCATED;
+		heavy = surplus(block) >> WEIGHT_BITS;
+		put_group(group + 1, (surplus(block) & (((uint64_t)1 << WEIGHT_BITS) - 1))
+						     << CMR_LOCATION_LOG2 |
+					     block->location);
+		if (heavy != 0)
+			put_group(group + 2, heavy);
+		size |= WIDE_LOCATED | (heavy != 0 ? WIDE_HEAVY : 0);
 	}
-	put_inside(granule + 1, N_SIZE, size);
+	put_group(group, size);
 	cmr_blocks_store(granule, (unsigned)block->tag << CMR_TAG_SHIFT | CMR_WIDE);
 }
 
@@ -337,16 +351,20 @@ static void set_location(struct cmr_block *block, uint64_t bits)
  * others now. */
 static bool take_wide(_Atomic uint16_t *granule, struct cmr_block *out)
 {
-	uint64_t bits;
+	_Atomic uint64_t *group = group_of(granule);
+	uint64_t size, bits, heavy = 0;
 
-	if (!take_inside(granule + 1, N_SIZE, &bits))
+	if (!take_group(group, &size))
 		return false;
-	out->size = bits & CMR_WIDE_MAX;
-	if ((bits & WIDE_LOCATED) == 0)
+	out->size = size & CMR_WIDE_MAX;
+	if ((size & WIDE_LOCATED) == 0)
 		return true;
-	if (!take_inside(granule + 1 + N_SIZE, N_LOCATED - N_SIZE, &bits))
+	if (!take_group(group + 1, &bits) ||
+	    ((size & WIDE_HEAVY) != 0 && !take_group(group + 2, &heavy)))
 		return false;
 	set_location(out, bits);
+	out->weight += heavy << WEIGHT_BITS;
+	out->exact &= heavy == 0;
 	return true;
 }
 

@@ -9,15 +9,17 @@
  *   tag 0       no entry
  *   size 0..510 the requested size of a small block
  *   size 511    not located: the block is in the hash
- *               located: a wide entry. The granules that follow belong to the same block; they have tag
- *               63 and 10 bits each, lowest first: three of { has a location (1) | size (29) }, and
- *               then, if it has one, six of { weight - size (37) | location (23) }
+ *               located: a wide entry. Granules that follow belong to the same block; from the next
+ *               multiple of four on they say more, in groups of four, each with tag 63 and 10 bits,
+ *               lowest first:  { third group (1) | location (1) | size (38) }
+ *                              { weight - size (17) | location (23) }   { weight - size, above }
  *
  * The location of a small block is in a parallel map of 32 bits per granule, { weight - size (9) |
  * location (23) }. It serves exact attribution, and sampling with a small period; blocks that are
  * sampled seldom do not fit and are in the hash, since a page of the map for each would be a waste. So
- * are those that are not 16-byte aligned, lie at 2^47 and above, or are larger than 512 MiB. For
- * example, a block of 24 bytes with tag 3 is 0x0c18; one of 4096 bytes is 0x0fff 0xfc00 0xfc04 0xfc00.
+ * are those that are not 16-byte aligned, lie at 2^47 and above, or are larger than 256 GiB. For
+ * example, a block of 24 bytes with tag 3 is 0x0c18; one of 4096 bytes is 0x0fff and then, where its
+ * first group is, 0xfc00 0xfc04 0xfc00 0xfc00.
  *
  * A leaf spans 64 MiB of address space and is 8 MiB of sparse, zero-filled mapping; untouched pages of
  * it cost nothing.
@@ -51,7 +53,7 @@
 #define CMR_NOT_SMALL 511u /* in place of the size */
 #define CMR_WIDE (CMR_HAS_LOCATION | CMR_NOT_SMALL)
 #define CMR_SMALL_MAX 510u
-#define CMR_WIDE_MAX (((uint64_t)1 << 29) - 1)
+#define CMR_WIDE_MAX (((uint64_t)1 << 38) - 1)
 #define CMR_LOCATION_LOG2 23
 #define CMR_LOCATION_MASK (((uint32_t)1 << CMR_LOCATION_LOG2) - 1)
 
