@@ -28,6 +28,7 @@ struct cmr_frame_layout cmr_frames_layout(void)
 		.tlbc = (uint32_t)CMR_FRAME_TLBC,
 		.code_mask = CMR_FRAME_CODE_MASK,
 		.skip_owner = CMR_FRAME_SKIP_OWNER,
+		.function_owner = FRAME_OWNED_BY_THREAD,
 	};
 }
 

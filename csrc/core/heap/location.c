@@ -32,6 +32,25 @@ uint32_t cmr_locations_add(cmr_node_id node, uint32_t kind)
 	return number;
 }
 
+/* Past what the thread knows of its last location. */
+static uint32_t look_up(struct cmr_thread *thread, cmr_node_id node, uint32_t kind,
+			uint32_t interning)
+{
+	struct cmr_chain_note *note = NULL;
+	uint32_t number;
+
+	if (thread->chain != NULL) {
+		note = cmr_chain_note(thread->chain, node, kind);
+		if (note->node == node && note->kind == kind && note->serial == interning &&
+		    note->number != 0)
+			return note->number;
+	}
+	number = cmr_locations_add(node, kind);
+	if (note != NULL)
+		*note = (struct cmr_chain_note){ node, kind, number, interning };
+	return number;
+}
+
 uint32_t cmr_locations_here(struct cmr_thread *thread, uint32_t kind)
 {
 	cmr_node_id node = cmr_chain_walk(thread);
@@ -40,7 +59,7 @@ uint32_t cmr_locations_here(struct cmr_thread *thread, uint32_t kind)
 	if (thread->last_node == node && thread->last_kind == kind &&
 	    thread->last_interning == interning && thread->last_location != 0)
 		return thread->last_location;
-	thread->last_location = cmr_locations_add(node, kind);
+	thread->last_location = look_up(thread, node, kind, interning);
 	thread->last_node = node;
 	thread->last_kind = kind;
 	thread->last_interning = interning;
