@@ -248,6 +248,16 @@ CMR_TEST(a_dead_code_object_voids_no_live_frame)
 	CHECK_EQ_U64(cmr_nodes_get(cmr_chain_walk(&thread)).code, 700);
 }
 
+CMR_TEST(a_reset_of_nodes_voids_live_frames_too)
+{
+	begin(DEPTH);
+	for (unsigned i = 0; i < 3; i++) {
+		cmr_nodes_reset();
+		CHECK_EQ_U64(cmr_nodes_child(0, 99, 99 + (int32_t)i), 1);
+		CHECK_WALK();
+	}
+}
+
 /* --- random programs --- */
 
 /* Calls and returns that cost exactly what the chain takes for granted, and allocations that cost
