@@ -8,24 +8,17 @@
 #include "os/ticks.h"
 
 /* Entries of the first mapping: more than most programs need. */
-#define FIRST_FRAMES ((size_t)256)
+#define FIRST_ENTRIES ((size_t)256)
 
 /* So many of the newest entries are searched for each of so many newest frames, before the walk goes
  * down to a frame that the clock proves to be there still. */
 #define WINDOW ((size_t)8)
 
-/* Stacks up to this many frames are checked whole: that costs no more than to read the clock. */
+/* Stacks up to this many frames are verified whole: that costs no more than to read the clock. */
 #define SHALLOW ((size_t)64)
 
 /* Walks by the clock before one goes down to the bottom, and at least one for every frame. */
 #define MOST_BOUNDED ((size_t)1024)
-
-/* User-space addresses end here, but on machines that were asked for more. */
-#define TAG_SHIFT 48
-
-/* Direct-mapped caches. */
-#define NODE_CACHE_LOG2 9
-#define CODE_CACHE_LOG2 7
 
 struct entry {
 	const char *frame;
@@ -34,173 +27,27 @@ struct entry {
 	uint32_t cost; /* nanoseconds to leave and enter again this frame and all below it, at least */
 };
 
-/* What a frame's instruction became below a parent, earlier in this epoch. */
-struct cached_node {
-	uintptr_t instruction; /* tagged; 0: none */
-	cmr_node_id parent, node;
-};
-
-struct cached_code {
-	uintptr_t code; /* tagged; 0: none */
-	const struct cmr_code *copy;
-};
-
 /* Used by the owning thread only. One array holds both the entries, from its beginning, and during a
  * walk the fresh frames that were collected above them, from its end, topmost last:
  *
- *   e[0] e[1] ... e[n-1]    (room)    fresh[n_fresh-1] ... fresh[1] fresh[0]
- */
+ *   e[0] e[1] ... e[n]    (room)    fresh[n_fresh-1] ... fresh[1] fresh[0]
+ *
+ * e[0] stands for the empty stack: node 0, cost 0, and as its frame what the lowest frame links to,
+ * which is NULL or the root. */
 struct cmr_chain {
-	uint32_t epoch;  /* cmr_code_epoch for which the caches hold */
+	/* All that the common walk reads of this struct is in one line. */
+	uint32_t epoch;  /* cmr_code_epoch for which all below holds */
 	uint32_t serial; /* cmr_nodes_serial for which all below holds */
-	uintptr_t tag;   /* low 16 bits of epoch, where addresses have none */
-	const char *root; /* thread->root for which the entries hold */
-	size_t n, n_fresh, capacity;
+	const char *root;     /* thread->root for which the entries hold */
+	struct entry *newest; /* e[n] of a stack that is to be verified whole; else NULL */
 	struct entry *entries;
+	struct cmr_spot *spot; /* of e[n], when n is not 0 */
+	size_t n;
 	uint64_t ticks;   /* the entries were the stack then; 0: not known */
 	size_t n_bounded; /* walks by the clock since the last down to the bottom */
-	struct cmr_chain_note notes[CMR_CHAIN_NOTES];
-	struct cached_node nodes[1 << NODE_CACHE_LOG2];
-	struct cached_code codes[1 << CODE_CACHE_LOG2];
+	size_t n_fresh, capacity;
+	struct cmr_spots spots;
 };
-
-/* --- reading a frame ----------------------------------------------------------------------- */
-
-/* Words of structs that this file has no types for. */
-typedef uintptr_t __attribute__((may_alias)) any_word;
-typedef int32_t __attribute__((may_alias)) any_int32;
-
-static inline uintptr_t word_at(const char *frame, uint32_t offset)
-{
-	return *(const any_word *)(const void *)(frame + offset);
-}
-
-static inline const char *previous_of(const struct cmr_frame_layout *layout, const char *frame)
-{
-	return (const char *)word_at(frame, layout->previous);
-}
-
-static inline uintptr_t instruction_of(const struct cmr_frame_layout *layout, const char *frame)
-{
-	return word_at(frame, layout->instruction);
-}
-
-static inline bool is_skipped(const struct cmr_frame_layout *layout, const char *frame)
-{
-	return layout->skip_owner != 255 && (uint8_t)frame[layout->owner] >= layout->skip_owner;
-}
-
-static inline bool has_own_bytecode(const struct cmr_frame_layout *layout, const char *frame)
-{
-	return layout->tlbc != 0 && *(const any_int32 *)(const void *)(frame + layout->tlbc) != 0;
-}
-
-/* What it takes at least to leave FRAME and to enter it again. */
-static inline uint32_t cost_of(const struct cmr_frame_layout *layout, const char *frame)
-{
-	return (uint8_t)frame[layout->owner] == layout->function_owner ? CMR_CHAIN_NS_OF_CALL
-								       : CMR_CHAIN_NS_OF_RESUME;
-}
-
-/* Slot of a cache of 1 << LOG2 entries (Knuth's multiplicative hash). */
-static inline size_t slot_of(uint64_t key, unsigned log2)
-{
-	return (size_t)(key * 0x9e3779b97f4a7c15u >> (64 - log2));
-}
-
-/* --- from frames to nodes ------------------------------------------------------------------ */
-
-/* Addresses that leave room for a tag; others are not cached. */
-static inline bool has_room(uintptr_t address)
-{
-	return address >> TAG_SHIFT == 0;
-}
-
-static const struct cmr_code *find_code(struct cmr_chain *chain, uintptr_t code)
-{
-	struct cached_code *cached = &chain->codes[slot_of(code, CODE_CACHE_LOG2)];
-	const struct cmr_code *copy;
-
-	if (cached->code == (code ^ chain->tag) && has_room(code))
-		return cached->copy;
-	copy = cmr_provider->find_code((const void *)code);
-	if (copy != NULL && has_room(code))
-		*cached = (struct cached_code){ code ^ chain->tag, copy };
-	return copy;
-}
-
-/* Where INSTRUCTION lies in CODE, in code units. */
-static int32_t offset_of(const struct cmr_code *code, uintptr_t base, uintptr_t instruction)
-{
-	intptr_t bytes = (intptr_t)(instruction - base);
-
-	/* One unit before the first is where a frame stands that has not begun. */
-	if (base == 0 || bytes < -2 || bytes >= (intptr_t)code->n_units * 2)
-		return CMR_NO_OFFSET;
-	return (int32_t)(bytes >> 1);
-}
-
-/* Node of FRAME, which is not to be skipped, below PARENT. Frames that hold no Python code, or have not
- * begun to run, take the node of their parent. */
-static cmr_node_id make_node(struct cmr_chain *chain, const char *frame, uintptr_t instruction,
-			     cmr_node_id parent)
-{
-	const struct cmr_frame_layout *layout = &cmr_provider->layout;
-	const struct cmr_code *code;
-	uintptr_t object, base;
-	int32_t offset;
-
-	object = word_at(frame, layout->code) & layout->code_mask;
-	if (object == 0)
-		return parent;
-	code = find_code(chain, object);
-	if (code == NULL) {
-		cmr_lose(CMR_LOSS_stacks);
-		return CMR_NODE_LOST;
-	}
-	base = code->bytecode;
-	if (has_own_bytecode(layout, frame) && cmr_provider->bytecode_base != NULL)
-		base = cmr_provider->bytecode_base(frame, (const void *)object);
-	offset = offset_of(code, base, instruction);
-	if (offset != CMR_NO_OFFSET && offset < (int32_t)code->first_traceable)
-		return parent;
-	return cmr_nodes_child(parent, code->number, offset);
-}
-
-/* As node_of, past the cache. */
-static cmr_node_id node_past_cache(struct cmr_chain *chain, const char *frame,
-				   uintptr_t instruction, cmr_node_id parent,
-				   struct cached_node *cached)
-{
-	cmr_node_id node;
-
-	if (is_skipped(&cmr_provider->layout, frame))
-		return parent;
-	node = make_node(chain, frame, instruction, parent);
-	if (node != CMR_NODE_LOST && has_room(instruction) &&
-	    !has_own_bytecode(&cmr_provider->layout, frame))
-		*cached = (struct cached_node){ instruction ^ chain->tag, parent, node };
-	return node;
-}
-
-/* As make_node, from the cache when it can. Not cached are frames to be skipped, whose instruction
- * says nothing, and instructions in a thread's own copy of the bytecode: such a copy may go before
- * its code object does. */
-static inline cmr_node_id node_of(struct cmr_chain *chain, const char *frame,
-				  uintptr_t instruction, cmr_node_id parent)
-{
-	const struct cmr_frame_layout *layout = &cmr_provider->layout;
-	uint64_t key = instruction ^ (uint64_t)parent << 32;
-	struct cached_node *cached = &chain->nodes[slot_of(key, NODE_CACHE_LOG2)];
-
-	if (__builtin_expect(cached->instruction == (instruction ^ chain->tag) &&
-				     cached->parent == parent && instruction != 0 &&
-				     has_room(instruction) && !is_skipped(layout, frame) &&
-				     !has_own_bytecode(layout, frame),
-			     1))
-		return cached->node;
-	return node_past_cache(chain, frame, instruction, parent, cached);
-}
 
 /* --- storage ------------------------------------------------------------------------------- */
 
@@ -212,17 +59,25 @@ void cmr_chain_free(struct cmr_chain *chain)
 	cmr_memory_unmap(chain, sizeof *chain);
 }
 
-/* Gives up what the chain knows, and its array with it: it may have been filled by damaged frames. */
+/* Knows nothing from here on. */
+static void empty(struct cmr_chain *chain)
+{
+	chain->n = 0;
+	chain->newest = NULL;
+}
+
+/* Gives up the array as well: it may have been filled by damaged frames. */
 static void drop_entries(struct cmr_chain *chain)
 {
 	cmr_memory_unmap(chain->entries, chain->capacity * sizeof *chain->entries);
 	chain->entries = NULL;
-	chain->capacity = chain->n = 0;
+	chain->capacity = 0;
+	empty(chain);
 }
 
 static bool grow(struct cmr_chain *chain)
 {
-	size_t old = chain->capacity, capacity = old != 0 ? 2 * old : FIRST_FRAMES;
+	size_t old = chain->capacity, capacity = old != 0 ? 2 * old : FIRST_ENTRIES;
 	struct entry *entries;
 
 	if (old == 0)
@@ -243,16 +98,11 @@ static bool push_fresh(struct cmr_chain *chain, const char *frame)
 {
 	if (chain->n_fresh == CMR_MOST_FRAMES)
 		return false;
-	if (chain->n + chain->n_fresh == chain->capacity && !grow(chain))
+	if (1 + chain->n + chain->n_fresh >= chain->capacity && !grow(chain))
 		return false;
 	chain->n_fresh++;
 	chain->entries[chain->capacity - chain->n_fresh].frame = frame;
 	return true;
-}
-
-struct cmr_chain_note *cmr_chain_note(struct cmr_chain *chain, cmr_node_id node, uint32_t kind)
-{
-	return &chain->notes[(node * 8 + kind) % CMR_CHAIN_NOTES];
 }
 
 /* --- the clock ----------------------------------------------------------------------------- */
@@ -288,20 +138,26 @@ static inline size_t unchanged_below(const struct cmr_chain *chain, size_t k, ui
 	/* No entry costs more than a call: it cannot be nearer than this. */
 	target = entries[k].cost - elapsed;
 	j = k - elapsed / CMR_CHAIN_NS_OF_CALL;
-	while (entries[j].cost > target) {
-		size_t step = (entries[j].cost - target - 1) / CMR_CHAIN_NS_OF_CALL + 1;
-
-		if (step >= j)
-			return 0;
-		j -= step;
-	}
+	while (entries[j].cost > target)
+		j -= (entries[j].cost - target - 1) / CMR_CHAIN_NS_OF_CALL + 1;
 	return j > CMR_CHAIN_SLACK ? j - CMR_CHAIN_SLACK : 0;
 }
 
-/* Notes that the entries are the stack at READING. */
+/* An entry that is on the stack still and below which nothing changed, whatever is above; 0 if there is
+ * none for certain. Only the leaving is proven to take its time here: half the cost. */
+static size_t find_pinned(const struct cmr_chain *chain, uint32_t elapsed)
+{
+	if (chain->n == 0 || elapsed >= CMR_TICKS_LONG / 2)
+		return 0;
+	return unchanged_below(chain, chain->n, 2 * elapsed);
+}
+
+/* Notes that the entries are the stack at READING. BOUNDED: the clock vouched for some. */
 static inline void note_time(struct cmr_chain *chain, struct reading reading, bool bounded)
 {
-	if (chain->n > SHALLOW && reading.now == 0)
+	if (chain->n <= SHALLOW)
+		reading.now = 0;
+	else if (reading.now == 0)
 		reading.now = cmr_ticks_now();
 	chain->ticks = reading.now;
 	chain->n_bounded = bounded ? chain->n_bounded + 1 : 0;
@@ -309,183 +165,230 @@ static inline void note_time(struct cmr_chain *chain, struct reading reading, bo
 
 /* --- the walk ------------------------------------------------------------------------------ */
 
-/* Where the entries begin to differ from the stack, and whether the clock vouches for some of those
- * below. */
-struct place {
-	size_t from;
-	bool bounded;
-};
-
-/* 1 + index of the entry of FRAME among the newest, or 0. */
+/* Index of the entry of FRAME among the newest, or 0. */
 static size_t find_recent(const struct cmr_chain *chain, const char *frame)
 {
 	size_t last = chain->n > WINDOW ? chain->n - WINDOW : 0;
 
 	for (size_t k = chain->n; k > last; k--)
-		if (chain->entries[k - 1].frame == frame)
+		if (chain->entries[k].frame == frame)
 			return k;
 	return 0;
 }
 
-/* Checks ENTRY, which is known to be live, and those below it down to STOP, which need not be looked
- * at itself, or to the bottom when it is the first. Returns the lowest whose instruction moved on,
- * ENTRY + 1 if none did; NULL: the stack below is another one now. */
-static inline struct entry *verify(const struct cmr_chain *chain, struct entry *entry,
-				   const struct entry *stop)
+/* Checks ENTRY, which is known to be live, and those below it down to STOP, which is not looked at
+ * itself. Returns the lowest whose instruction moved on, ENTRY + 1 if none did; NULL: the stack below is
+ * another one now. The addresses come from the array and not from the links just read: so the processor
+ * need not wait for one frame before it loads from the next. */
+static __attribute__((noinline)) struct entry *verify(struct entry *entry, const struct entry *stop)
 {
 	const size_t previous_at = cmr_provider->layout.previous;
 	const size_t instruction_at = cmr_provider->layout.instruction;
 	struct entry *changed = entry + 1;
-	const any_word *previous;
 
-	/* The addresses come from the array and not from the links just read: so the processor need not
-	 * wait for one frame before it loads from the next. */
 	for (; entry != stop; entry--) {
-		previous = (const any_word *)(const void *)(entry->frame + previous_at);
-		if (*(const any_word *)(const void *)(entry->frame + instruction_at) !=
-		    entry->instruction)
-			changed = entry;
-		if (*previous != (uintptr_t)entry[-1].frame)
+		if (cmr_frame_word(entry->frame, previous_at) != (uintptr_t)entry[-1].frame)
 			return NULL;
+		if (cmr_frame_word(entry->frame, instruction_at) != entry->instruction)
+			changed = entry;
 	}
-	if (stop != chain->entries)
-		return changed;
-	previous = (const any_word *)(const void *)(entry->frame + previous_at);
-	if (*(const any_word *)(const void *)(entry->frame + instruction_at) != entry->instruction)
-		changed = entry;
-	return *previous == 0 || *previous == (uintptr_t)chain->root ? changed : NULL;
+	return changed;
 }
 
-/* All live frames above the entry before FROM are fresh: keeps the entries that they agree with, from
- * there up. Returns the number of all that are kept. */
-static size_t keep_common(struct cmr_chain *chain, size_t from)
+/* Whether the N entries from NEWEST down, which is live, are as they were; its own instruction is not looked
+ * at. If not, *MOVED is the first that is live and whose instruction moved on, for verify to go on with, or
+ * NULL: the stack below is another one now. */
+static inline __attribute__((always_inline)) bool callers_stand(struct entry *newest, size_t n,
+								struct entry **moved)
+{
+	const size_t previous_at = cmr_provider->layout.previous;
+	const size_t instruction_at = cmr_provider->layout.instruction;
+	struct entry *entry = newest - 1;
+	const char *frame = newest->frame;
+
+	*moved = NULL;
+#define STAND(i)                                                                                   \
+	do {                                                                                       \
+		if (cmr_frame_word(frame, previous_at) != (uintptr_t)entry[-(i)].frame)            \
+			return false;                                                              \
+		frame = entry[-(i)].frame;                                                         \
+		if (cmr_frame_word(frame, instruction_at) != entry[-(i)].instruction) {            \
+			*moved = &entry[-(i)];                                                     \
+			return false;                                                              \
+		}                                                                                  \
+	} while (0)
+	for (n--; n >= 4; n -= 4, entry -= 4) {
+		STAND(0);
+		STAND(1);
+		STAND(2);
+		STAND(3);
+	}
+	for (; n > 0; n--, entry--)
+		STAND(0);
+#undef STAND
+	return cmr_frame_word(frame, previous_at) == (uintptr_t)entry->frame;
+}
+
+/* All live frames above e[BASE] are fresh: keeps the entries that they agree with, from there up. Returns
+ * the first that is not kept. */
+static size_t keep_common(struct cmr_chain *chain, size_t base)
 {
 	const struct entry *fresh = &chain->entries[chain->capacity - chain->n_fresh];
-	size_t most = chain->n - from < chain->n_fresh ? chain->n - from : chain->n_fresh, n = 0;
+	const struct entry *known = &chain->entries[base + 1];
+	size_t most = chain->n - base < chain->n_fresh ? chain->n - base : chain->n_fresh, n = 0;
 
-	while (n < most && chain->entries[from + n].frame == fresh[n].frame &&
-	       chain->entries[from + n].instruction ==
-		       instruction_of(&cmr_provider->layout, fresh[n].frame))
+	while (n < most && known[n].frame == fresh[n].frame &&
+	       known[n].instruction ==
+		       cmr_frame_instruction(&cmr_provider->layout, fresh[n].frame))
 		n++;
-	chain->n = from + n;
+	chain->n = base + n;
 	chain->n_fresh -= n;
-	return chain->n;
+	return chain->n + 1;
 }
 
-/* Numbers the entries from FROM up. False: one is lost (which was counted). */
-static bool renew(struct cmr_chain *chain, size_t from)
+/* What ENTRY costs, with all below it. */
+static inline uint32_t cost_up_to(const struct entry *entry)
 {
-	const struct cmr_frame_layout *layout = &cmr_provider->layout;
-	cmr_node_id node = from != 0 ? chain->entries[from - 1].node : 0;
-	uint32_t cost = from != 0 ? chain->entries[from - 1].cost : 0;
-
-	for (size_t i = from; i < chain->n; i++) {
-		struct entry *entry = &chain->entries[i];
-
-		entry->instruction = instruction_of(layout, entry->frame);
-		entry->cost = cost += cost_of(layout, entry->frame);
-		node = node_of(chain, entry->frame, entry->instruction, node);
-		if (__builtin_expect(node == CMR_NODE_LOST, 0))
-			return false;
-		entry->node = node;
-	}
-	return true;
+	return entry[-1].cost + (cmr_frame_is_function(&cmr_provider->layout, entry->frame)
+					 ? CMR_CHAIN_NS_OF_CALL
+					 : CMR_CHAIN_NS_OF_RESUME);
 }
 
-/* Appends the fresh frames and numbers all entries from FROM up. */
-static bool settle(struct cmr_chain *chain, size_t from)
+/* Numbers the entries from ENTRY to the newest. Returns the spot of that; when one is lost (which was
+ * counted), a spot that says so, and nothing is known from here on. */
+static __attribute__((noinline)) struct cmr_spot *renew(struct cmr_chain *chain,
+							struct entry *entry)
 {
-	if (chain->n_fresh != 0)
-		memmove(&chain->entries[chain->n],
-			&chain->entries[chain->capacity - chain->n_fresh],
-			chain->n_fresh * sizeof *chain->entries);
-	chain->n += chain->n_fresh;
-	return renew(chain, from);
-}
+	const struct entry *end = &chain->entries[chain->n];
+	struct cmr_spot *spot;
 
-/* FRAME is the live frame below those that are fresh. True: it is one of the newest entries, all below
- * is as it was but for instructions that moved on, and the newer entries are gone. *KNOWN becomes true
- * when there is no more use to ask. */
-static bool meets_recent(struct cmr_chain *chain, const char *frame, struct reading reading,
-			 bool *known, struct place *place)
-{
-	size_t k = find_recent(chain, frame), stop;
-	const struct entry *changed;
-
-	if (k == 0)
-		return false;
-	*known = true;
-	stop = unchanged_below(chain, k - 1, reading.elapsed);
-	changed = verify(chain, &chain->entries[k - 1], &chain->entries[stop]);
-	if (changed == NULL)
-		return false;
-	chain->n = k;
-	*place = (struct place){ (size_t)(changed - chain->entries), stop != 0 };
-	return true;
-}
-
-/* An entry that is on the stack still and below which nothing changed, whatever is above; NULL if there
- * is none for certain. Only the leaving is proven to take its time here: half the cost. */
-static const struct entry *find_pinned(const struct cmr_chain *chain, uint32_t elapsed)
-{
-	size_t pin = 0;
-
-	if (chain->n != 0 && elapsed < CMR_TICKS_LONG / 2)
-		pin = unchanged_below(chain, chain->n - 1, 2 * elapsed);
-	return pin != 0 ? &chain->entries[pin] : NULL;
-}
-
-/* Collects frames from TOP down until they meet an entry that holds, or the bottom. False: too many, or
- * no memory. */
-static bool collect(struct cmr_chain *chain, const char *top, struct reading reading,
-		    struct place *place)
-{
-	const struct entry *pinned = NULL;
-	const char *pinned_frame = NULL;
-	bool known = false, looked = false;
-	size_t pin = 0;
-
-	for (const char *frame = top; frame != NULL && frame != chain->root;
-	     frame = previous_of(&cmr_provider->layout, frame)) {
-		if (!known && meets_recent(chain, frame, reading, &known, place))
-			return true;
-		if (frame == pinned_frame) {
-			*place = (struct place){ keep_common(chain, pin + 1), true };
-			return true;
+	for (;; entry++) {
+		entry->instruction =
+			cmr_frame_instruction(&cmr_provider->layout, entry->frame);
+		entry->cost = cost_up_to(entry);
+		spot = cmr_spot_of(&chain->spots, chain->epoch, entry->frame,
+				   entry->instruction, entry[-1].node);
+		entry->node = spot->node;
+		if (__builtin_expect(spot->node == CMR_NODE_LOST, 0)) {
+			empty(chain);
+			return spot;
 		}
-		if (!push_fresh(chain, frame))
-			return false;
-		known = known || chain->n_fresh > WINDOW;
-		if (known && !looked) {
-			looked = true;
-			pinned = find_pinned(chain, reading.elapsed);
-			if (pinned != NULL) {
-				pin = (size_t)(pinned - chain->entries);
-				pinned_frame = pinned->frame;
-			}
-		}
+		if (entry == end)
+			return chain->spot = spot;
 	}
-	*place = (struct place){ keep_common(chain, 0), false };
-	return true;
 }
 
-/* Makes the entries those of the stack whose newest frame is TOP; returns its node. */
-static cmr_node_id update(struct cmr_chain *chain, const char *top, struct reading reading)
+/* As renew of the newest entry alone, whose instruction is INSTRUCTION now. */
+static inline struct cmr_spot *renew_newest(struct cmr_chain *chain, struct entry *newest,
+					    uintptr_t instruction)
 {
-	struct place place;
+	struct cmr_spot *slot = cmr_spot_slot(&chain->spots, instruction, newest[-1].node);
+
+	if (!cmr_spot_is(slot, chain->epoch, newest->frame, instruction, newest[-1].node))
+		return renew(chain, newest);
+	newest->instruction = instruction;
+	newest->cost = cost_up_to(newest);
+	newest->node = slot->node;
+	return chain->spot = slot;
+}
+
+/* The lowest entry above STOP whose instruction moved on since; K + 1 if none did; 0: the stack below e[K],
+ * which is live, is another one now. */
+static inline size_t first_changed(const struct cmr_chain *chain, size_t k, size_t stop)
+{
+	struct entry *entry = &chain->entries[k], *moved;
+
+	if (__builtin_expect(callers_stand(entry, k - stop, &moved), 1))
+		return cmr_frame_instruction(&cmr_provider->layout, entry->frame) ==
+				       entry->instruction
+			       ? k + 1
+			       : k;
+	if (moved != NULL)
+		moved = verify(moved, &chain->entries[stop]);
+	return moved != NULL ? (size_t)(moved - chain->entries) : 0;
+}
+
+/* The entries, of which there are some, are the stack at READING once those from FROM up are numbered.
+ * Returns the spot of the newest. BOUNDED: the clock vouched for some. */
+static inline struct cmr_spot *settle(struct cmr_chain *chain, size_t from, struct reading reading,
+				      bool bounded)
+{
+	struct entry *newest = &chain->entries[chain->n];
+
+	chain->newest = chain->n <= SHALLOW ? newest : NULL;
+	note_time(chain, reading, bounded);
+	if (from < chain->n)
+		return renew(chain, &chain->entries[from]);
+	return renew_newest(chain, newest,
+			    cmr_frame_instruction(&cmr_provider->layout, newest->frame));
+}
+
+/* Makes the entries those of the stack whose newest frame is TOP, when few were pushed and popped since:
+ * one of the newest frames is one of the newest entries. Else returns NULL. */
+static struct cmr_spot *meet(struct cmr_chain *chain, const char *top, struct reading reading)
+{
+	size_t n_fresh = 0, k, stop, from;
+	const char *fresh[WINDOW], *frame = top;
+
+	for (; (k = find_recent(chain, frame)) == 0; n_fresh++) {
+		if (n_fresh == WINDOW)
+			return NULL;
+		fresh[n_fresh] = frame;
+		frame = cmr_frame_previous(&cmr_provider->layout, frame);
+		if (frame == NULL || frame == chain->root)
+			return NULL;
+	}
+	stop = unchanged_below(chain, k, reading.elapsed);
+	from = first_changed(chain, k, stop);
+	if (from == 0 || k + n_fresh >= chain->capacity)
+		return NULL;
+	chain->n = k + n_fresh;
+	for (size_t i = 0; i < n_fresh; i++)
+		chain->entries[chain->n - i].frame = fresh[i];
+	return settle(chain, from, reading, stop != 0);
+}
+
+/* Collects frames from TOP down until they meet e[PIN], or the bottom with PIN 0. Returns the first entry
+ * that is not kept, the fresh ones above those that are; 0: too many, or no memory. */
+static size_t collect(struct cmr_chain *chain, const char *top, size_t *pin)
+{
+	const char *pinned = *pin != 0 ? chain->entries[*pin].frame : NULL, *frame = top;
 
 	chain->n_fresh = 0;
-	if (!collect(chain, top, reading, &place)) {
+	for (; frame != NULL && frame != chain->root && frame != pinned;
+	     frame = cmr_frame_previous(&cmr_provider->layout, frame))
+		if (!push_fresh(chain, frame))
+			return 0;
+	if (frame != NULL && frame == pinned)
+		return keep_common(chain, *pin);
+	*pin = 0;
+	if (chain->n_fresh == 0) {
+		chain->n = 0;
+		return 1;
+	}
+	chain->entries[0] = (struct entry){ .frame = frame };
+	return keep_common(chain, 0);
+}
+
+/* Makes the entries those of the stack whose newest frame is TOP; returns the spot of that. */
+static struct cmr_spot *update(struct cmr_chain *chain, const char *top, struct reading reading)
+{
+	size_t pin = find_pinned(chain, reading.elapsed), from;
+
+	from = collect(chain, top, &pin);
+	if (from == 0) {
 		cmr_lose(CMR_LOSS_stacks);
 		drop_entries(chain);
-		return CMR_NODE_LOST;
+		return cmr_spot_loose(&chain->spots, chain->epoch, CMR_NODE_LOST);
 	}
-	if (!settle(chain, place.from)) {
-		chain->n = 0;
-		return CMR_NODE_LOST;
+	if (chain->n + chain->n_fresh == 0) {
+		empty(chain);
+		return cmr_spot_loose(&chain->spots, chain->epoch, 0);
 	}
-	note_time(chain, reading, place.bounded);
-	return chain->n != 0 ? chain->entries[chain->n - 1].node : 0;
+	memmove(&chain->entries[from], &chain->entries[chain->capacity - chain->n_fresh],
+		chain->n_fresh * sizeof *chain->entries);
+	chain->n += chain->n_fresh;
+	return settle(chain, from, reading, pin != 0);
 }
 
 /* Voids what holds no longer. */
@@ -493,75 +396,82 @@ static void refresh(struct cmr_chain *chain, uint32_t epoch, const char *root,
 		    struct reading reading)
 {
 	uint32_t serial = atomic_load_explicit(&cmr_nodes_serial, memory_order_relaxed);
-	const struct entry *pinned;
 
-	if (chain->root != root || chain->serial != serial) {
+	if (chain->root != root || chain->serial != serial)
 		chain->n = 0;
-	} else if (chain->epoch != epoch) {
-		/* A live frame keeps its code alive. */
-		pinned = find_pinned(chain, reading.elapsed);
-		chain->n = pinned != NULL ? (size_t)(pinned - chain->entries) + 1 : 0;
-	}
-	if ((chain->epoch ^ epoch) >> 16 != 0) {
-		memset(chain->nodes, 0, sizeof chain->nodes);
-		memset(chain->codes, 0, sizeof chain->codes);
-	}
+	else if (chain->epoch != epoch)
+		chain->n = find_pinned(chain, reading.elapsed); /* a live frame keeps its code alive */
+	chain->newest = NULL;
 	chain->epoch = epoch;
-	chain->tag = (uintptr_t)(epoch & 0xffff) << TAG_SHIFT;
 	chain->serial = serial;
 	chain->root = root;
 }
 
-/* The walk of a chain that is not there, empty, or not of this epoch and root. */
-static cmr_node_id walk_anew(struct cmr_thread *thread, const char *top, uint32_t epoch)
+/* The walk of a stack that is new, or deep. */
+static __attribute__((noinline)) struct cmr_spot *walk_on(struct cmr_thread *thread,
+							  const char *top)
 {
+	uint32_t epoch = atomic_load_explicit(&cmr_code_epoch, memory_order_acquire);
 	struct cmr_chain *chain = thread->chain;
+	struct cmr_spot *spot = NULL;
 	struct reading reading;
 
-	if (chain == NULL) {
+	if (__builtin_expect(chain == NULL, 0)) {
 		chain = thread->chain = cmr_memory_map(sizeof *chain);
 		if (chain == NULL) {
 			cmr_lose(CMR_LOSS_stacks);
-			return CMR_NODE_LOST;
+			thread->last_node = CMR_NODE_LOST;
+			return NULL;
 		}
 	}
 	reading = read_clock(chain);
-	refresh(chain, epoch, thread->root, reading);
-	return update(chain, top, reading);
+	if (__builtin_expect(chain->epoch != epoch || chain->root != thread->root, 0))
+		refresh(chain, epoch, thread->root, reading);
+	else if (chain->n != 0)
+		spot = meet(chain, top, reading);
+	return spot != NULL ? spot : update(chain, top, reading);
+}
+
+/* The same top, but MOVED, which is live, is not where it was. */
+static __attribute__((noinline)) struct cmr_spot *walk_moved(struct cmr_thread *thread,
+							     const char *top, struct entry *moved)
+{
+	moved = verify(moved, thread->chain->entries);
+	return moved != NULL ? renew(thread->chain, moved) : walk_on(thread, top);
+}
+
+struct cmr_spot *cmr_chain_spot(struct cmr_thread *thread)
+{
+	const char *top = cmr_provider != NULL ? cmr_provider->top_frame() : NULL;
+	struct cmr_chain *chain = thread->chain;
+	struct entry *newest, *moved;
+	uintptr_t instruction;
+
+	if (__builtin_expect(top == NULL, 0)) {
+		thread->last_node = 0;
+		return NULL;
+	}
+	/* Acquire pairs with the release in who bumps the epoch: a code object that took the place of a dead
+	 * one reached this thread after that. */
+	if (__builtin_expect(chain == NULL || chain->root != thread->root ||
+				     chain->epoch != atomic_load_explicit(&cmr_code_epoch,
+									  memory_order_acquire),
+			     0))
+		return walk_on(thread, top);
+	newest = chain->newest;
+	if (newest == NULL || newest->frame != top)
+		return walk_on(thread, top);
+	if (__builtin_expect(!callers_stand(newest, chain->n, &moved), 0))
+		return moved != NULL ? walk_moved(thread, top, moved) : walk_on(thread, top);
+	instruction = cmr_frame_instruction(&cmr_provider->layout, top);
+	if (instruction == newest->instruction)
+		return chain->spot;
+	return renew_newest(chain, newest, instruction);
 }
 
 cmr_node_id cmr_chain_walk(struct cmr_thread *thread)
 {
-	struct cmr_chain *chain = thread->chain;
-	const char *top = cmr_provider != NULL ? cmr_provider->top_frame() : NULL;
-	struct entry *entry, *changed;
-	struct reading reading;
-	uint32_t epoch;
-	size_t stop = 0;
+	const struct cmr_spot *spot = cmr_chain_spot(thread);
 
-	if (top == NULL)
-		return 0;
-	/* Pairs with the release in who bumps it: a code object that took the place of a dead one
-	 * reached this thread after that. */
-	epoch = atomic_load_explicit(&cmr_code_epoch, memory_order_acquire);
-	if (__builtin_expect(chain == NULL || chain->epoch != epoch ||
-				     chain->root != thread->root || chain->n == 0,
-			     0))
-		return walk_anew(thread, top, epoch);
-	reading = read_clock(chain);
-	entry = &chain->entries[chain->n - 1];
-	if (entry->frame != top)
-		return update(chain, top, reading);
-	if (__builtin_expect(chain->n > SHALLOW, 0))
-		stop = unchanged_below(chain, chain->n - 1, reading.elapsed);
-	changed = verify(chain, entry, &chain->entries[stop]);
-	if (__builtin_expect(changed == NULL, 0))
-		return update(chain, top, reading);
-	if (__builtin_expect(chain->n > SHALLOW, 0))
-		note_time(chain, reading, stop != 0);
-	if (changed <= entry && !renew(chain, (size_t)(changed - chain->entries))) {
-		chain->n = 0;
-		return CMR_NODE_LOST;
-	}
-	return entry->node;
+	return spot != NULL ? spot->node : thread->last_node;
 }

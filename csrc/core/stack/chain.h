@@ -45,7 +45,7 @@
 #include <stddef.h>
 
 #include "stack/nodes.h"
-#include "stack/provider.h"
+#include "stack/spots.h"
 
 struct cmr_thread;
 struct cmr_chain;
@@ -65,15 +65,10 @@ struct cmr_chain;
  * CMR_MOST_FRAMES of them. [hot] [nomalloc] */
 cmr_node_id cmr_chain_walk(struct cmr_thread *thread);
 
-/* A number that the caller keeps for (NODE, KIND) with a thread's chain; it may be gone at any time. */
-struct cmr_chain_note {
-	cmr_node_id node;
-	uint32_t kind, number, serial; /* the caller's business; all 0 at first */
-};
-#define CMR_CHAIN_NOTES 128u
-
-/* Where a note for (NODE, KIND) is, or belongs: look whether it is another's. */
-struct cmr_chain_note *cmr_chain_note(struct cmr_chain *chain, cmr_node_id node, uint32_t kind);
+/* As cmr_chain_walk, with room for what the caller keeps about the stack: the node is spot->node. Valid
+ * until this thread's next call. NULL: no Python code runs, or there is no memory for a chain, and
+ * thread->last_node says which (0, CMR_NODE_LOST). [hot] [nomalloc] */
+struct cmr_spot *cmr_chain_spot(struct cmr_thread *thread);
 
 /* Frees a thread's chain (thread exit); NULL is ignored. */
 void cmr_chain_free(struct cmr_chain *chain);

@@ -11,7 +11,7 @@
 #define MOST_NODES ((uint32_t)1 << 26)
 
 const struct cmr_provider *cmr_provider;
-_Atomic uint32_t cmr_code_epoch;
+_Atomic uint32_t cmr_code_epoch = 1;
 _Atomic uint32_t cmr_nodes_serial;
 
 static struct cmr_intern nodes;
