@@ -16,10 +16,17 @@ _Atomic uint32_t cmr_interning = 1;
 
 static struct cmr_intern locations;
 
+static void end_thread(struct cmr_thread *thread)
+{
+	cmr_chain_free(thread->chain);
+	thread->chain = NULL;
+}
+
 enum cmr_status cmr_locations_init(struct cmr_error *err)
 {
 	if (locations.chunks != NULL)
 		return CMR_OK;
+	cmr_thread_on_exit = end_thread;
 	return cmr_intern_init(&locations, MAX_LOCATIONS, err);
 }
 

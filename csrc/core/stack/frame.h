@@ -2,6 +2,8 @@
 #ifndef CMR_STACK_FRAME_H
 #define CMR_STACK_FRAME_H
 
+#include <stddef.h>
+
 #include "stack/provider.h"
 
 /* Words of structs that this program has no types for. */
