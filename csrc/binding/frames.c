@@ -14,12 +14,36 @@
 #error "frames of this CPython are not known yet"
 #endif
 
+#include <pthread.h>
 #include <string.h>
 
 #include "frames.h"
 
+/* Where the interpreter keeps each thread's own state, or NULL: not known, ask it. */
+static const Py_tss_t *state_key;
+
+/* PyGILState_GetThisThreadState is the only accessor that never names another thread's state. Up to
+ * CPython 3.13 that is pthread_getspecific at the end of three calls through tables of the linker, for
+ * every block that gets a location. The key may be made anew (in the child of a fork), so it is read
+ * where the interpreter has it; that it lies there is not taken on trust. */
+static void find_state_key(void)
+{
+#if PY_VERSION_HEX < 0x030E0000
+#if PY_VERSION_HEX < 0x030C0000
+	const Py_tss_t *key = &_PyRuntime.gilstate.autoTSSkey;
+#else
+	const Py_tss_t *key = &_PyRuntime.autoTSSkey;
+#endif
+	const PyThreadState *state = PyGILState_GetThisThreadState();
+
+	if (state != NULL && key->_is_initialized == 1 && pthread_getspecific(key->_key) == state)
+		state_key = key;
+#endif
+}
+
 struct cmr_frame_layout cmr_frames_layout(void)
 {
+	find_state_key();
 	return (struct cmr_frame_layout){
 		.previous = (uint32_t)offsetof(_PyInterpreterFrame, previous),
 		.code = (uint32_t)CMR_FRAME_CODE,
@@ -28,18 +52,22 @@ struct cmr_frame_layout cmr_frames_layout(void)
 		.tlbc = (uint32_t)CMR_FRAME_TLBC,
 		.code_mask = CMR_FRAME_CODE_MASK,
 		.skip_owner = CMR_FRAME_SKIP_OWNER,
+		.function_owner = FRAME_OWNED_BY_THREAD,
 	};
 }
 
 const void *cmr_frames_top(void)
 {
+	const Py_tss_t *key = state_key;
 	PyThreadState *state;
 
 	/* Finalization frees the states of threads that still run C code. */
 	if (cmr_is_finalizing())
 		return NULL;
-	/* The only accessor that never names another thread's state. */
-	state = PyGILState_GetThisThreadState();
+	if (key == NULL)
+		state = PyGILState_GetThisThreadState();
+	else
+		state = key->_is_initialized != 0 ? pthread_getspecific(key->_key) : NULL;
 	return state != NULL ? cmr_frame_top(state) : NULL;
 }
 

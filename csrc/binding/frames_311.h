@@ -12,6 +12,7 @@
 
 CMR_QUIET_BEGIN
 #include <internal/pycore_frame.h>
+#include <internal/pycore_runtime.h>
 CMR_QUIET_END
 
 #define CMR_FRAME_CODE offsetof(_PyInterpreterFrame, f_code)
@@ -19,7 +20,7 @@ CMR_QUIET_END
 #define CMR_FRAME_INSTRUCTION offsetof(_PyInterpreterFrame, prev_instr)
 #define CMR_FRAME_TLBC 0
 #define CMR_FRAME_CODE_MASK (~(uintptr_t)0)
-#define CMR_FRAME_SKIP_OWNER 255
+#define CMR_FRAME_SKIP_OWNER 256
 #define CMR_HAVE_DEBUG_OFFSETS 0
 
 static inline const void *cmr_frame_top(PyThreadState *state)

@@ -12,6 +12,7 @@
 
 CMR_QUIET_BEGIN
 #include <internal/pycore_frame.h>
+#include <internal/pycore_runtime.h>
 CMR_QUIET_END
 
 #define CMR_FRAME_CODE offsetof(_PyInterpreterFrame, f_code)

@@ -61,7 +61,7 @@ static bool read_frame(uintptr_t address, struct raw_frame *frame)
 
 static bool is_skipped(const struct raw_frame *frame)
 {
-	return tested->skip_owner != 255 && frame->owner >= tested->skip_owner;
+	return frame->owner >= tested->skip_owner;
 }
 
 static const char *compare_line(PyFrameObject *frame, PyCodeObject *code, int32_t unit)

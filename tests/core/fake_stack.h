@@ -48,7 +48,7 @@ static struct cmr_provider fake_provider = {
 		.instruction = offsetof(struct fake_frame, instruction),
 		.owner = offsetof(struct fake_frame, owner),
 		.code_mask = UINTPTR_MAX,
-		.skip_owner = 255,
+		.skip_owner = 256,
 	},
 	.top_frame = fake_top_frame,
 	.find_code = fake_find_code,

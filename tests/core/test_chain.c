@@ -96,7 +96,7 @@ CMR_TEST(frames_without_python_code_are_passed_over)
 	call(frame_at(6), 2, 10)->owner = OWNER_ENTRY;
 	CHECK_EQ_U64(cmr_chain_walk(&thread), node);
 	/* An interpreter that has no such frames. */
-	provider.layout.skip_owner = 255;
+	provider.layout.skip_owner = 256;
 	top->owner = 255;
 	top->code = CODE_AT(5);
 	top->instruction = AT(5, 50);

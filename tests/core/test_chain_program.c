@@ -1,5 +1,5 @@
 /* Random programs of calls, generators, green threads and dying code objects: after any step the chain
- * says what a naive walk says. */
+ * says what a naive walk says. That also when no more time passes than the chain takes for granted. */
 #include "cmr_test.h"
 
 #include "frames_rig.h"
@@ -17,6 +17,24 @@ static struct {
 	unsigned depth; /* pages in use */
 } stacks[N_STACKS];
 static unsigned current;
+
+/* Half nanoseconds of one of the two: what the chain takes for granted of both together is twice that. */
+#define CALL_TICKS CMR_CHAIN_NS_OF_CALL
+#define RESUME_TICKS CMR_CHAIN_NS_OF_RESUME
+/* How early or late the processor takes a reading, at most, each: what the chain allows for both. */
+#define MOST_SHIFT (CMR_CHAIN_SLACK * RESUME_TICKS)
+static uint64_t program_time, readings;
+
+/* The time of the program, misread. Now and then the counter is set back, or starts from nothing. */
+static uint64_t shifting_clock(void)
+{
+	uint64_t r = cmr_random_next(&readings);
+
+	if (r % 1024 == 0)
+		program_time = (r & 1024) != 0 ? RIG_AGE : program_time / 2 + RIG_AGE;
+	return program_time + (r >> 32) % (MOST_SHIFT + 1);
+}
+
 static struct {
 	struct frame *frame; /* NULL: none lives */
 	bool running;
@@ -33,6 +51,7 @@ static void push(uint64_t r)
 
 	if (stacks[current].depth == STACK_PAGES)
 		return;
+	program_time += CALL_TICKS;
 	call(frame_at(current * STACK_PAGES + stacks[current].depth++), i,
 	     (unsigned)(r >> 16) % CODE_UNITS);
 	if (r % 16 == 0) {
@@ -48,12 +67,14 @@ static void pop(void)
 	if (is_generator(top)) { /* it yields */
 		struct frame *frame = top;
 
+		program_time += RESUME_TICKS;
 		top = frame->previous;
 		frame->previous = NULL;
 		frame->instruction = AT((frame->code - CODE_AT(0)) / 0x1000, 5 + rand() % 90);
 		generators[page_of(frame) - GENERATOR_PAGE].running = false;
 		return;
 	}
+	program_time += CALL_TICKS;
 	leave();
 	stacks[current].depth--;
 }
@@ -65,6 +86,7 @@ static void use_generator(uint64_t r)
 
 	if (generators[g].running)
 		return;
+	program_time += RESUME_TICKS;
 	if (generators[g].frame == NULL) {
 		generators[g].frame =
 			call(frame_at(GENERATOR_PAGE + g), (unsigned)(r >> 16) % N_CODES, 10);
@@ -163,11 +185,16 @@ static void step(uint64_t r)
 		replace_code(r);
 }
 
-static void run_program(uint64_t seed, unsigned steps)
+/* With CLOCK, the rest of the program takes no time at all. */
+static void run_program(uint64_t seed, unsigned steps, bool clock)
 {
 	uint64_t random = seed;
 
 	fresh_rig();
+	program_time = RIG_AGE;
+	readings = seed;
+	if (clock)
+		cmr_ticks_set_source(shifting_clock, RIG_HZ);
 	srand((unsigned)seed);
 	memset(stacks, 0, sizeof stacks);
 	memset(generators, 0, sizeof generators);
@@ -192,5 +219,11 @@ static void run_program(uint64_t seed, unsigned steps)
 CMR_TEST(random_programs_walk_as_the_naive_walk)
 {
 	for (uint64_t seed = 1; seed <= 4; seed++)
-		run_program(seed, 100000);
+		run_program(seed, 100000, false);
+}
+
+CMR_TEST(random_programs_are_as_fast_as_any_can_be)
+{
+	for (uint64_t seed = 11; seed <= 14; seed++)
+		run_program(seed, 100000, true);
 }

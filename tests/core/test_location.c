@@ -78,3 +78,68 @@ CMR_TEST(after_a_reset_numbers_begin_anew)
 	cmr_locations_after_fork();
 	CHECK_EQ_U64(cmr_locations_here(self, CMR_KIND_MALLOC), 1);
 }
+
+static void *locate_once(void *unused)
+{
+	(void)unused;
+	fake_stack_at(3);
+	return (void *)(uintptr_t)cmr_locations_here(cmr_thread_self(), CMR_KIND_MALLOC);
+}
+
+CMR_TEST(threads_leave_no_memory_behind)
+{
+	size_t before = 0;
+
+	(void)begin();
+	for (int i = 0; i < 20; i++) {
+		pthread_t thread;
+		void *location;
+
+		REQUIRE(pthread_create(&thread, NULL, locate_once, NULL) == 0);
+		REQUIRE(pthread_join(thread, &location) == 0);
+		CHECK_EQ_U64(fake_site_of((uint32_t)(uintptr_t)location), 3);
+		if (i == 0)
+			before = cmr_memory_mapped();
+	}
+	CHECK_EQ_U64(cmr_memory_mapped(), before);
+}
+
+/* Several allocators at one place, in turn. */
+CMR_TEST(allocators_take_turns_at_one_place)
+{
+	static const enum cmr_kind kinds[] = { CMR_KIND_MALLOC, CMR_KIND_CALLOC, CMR_KIND_REALLOC,
+					       CMR_KIND_MMAP, CMR_KIND_MREMAP };
+	struct cmr_thread *self = begin();
+	uint32_t before = cmr_locations_count();
+
+	for (unsigned i = 0; i < 100; i++) {
+		enum cmr_kind kind = kinds[i * i % 5];
+		struct cmr_location known;
+
+		fake_stack_at(7 + i % 3);
+		known = cmr_locations_get(cmr_locations_here(self, kind));
+		CHECK_EQ_U64(known.kind, kind);
+		CHECK_EQ_I64(cmr_nodes_get(known.node).offset, 7 + i % 3);
+	}
+	CHECK(cmr_locations_count() <= before + 15);
+}
+
+CMR_TEST(without_python_code_there_is_a_location_too)
+{
+	struct cmr_thread *self = begin();
+	uint32_t a, b;
+
+	fake_running = false;
+	a = cmr_locations_here(self, CMR_KIND_MALLOC);
+	b = cmr_locations_here(self, CMR_KIND_MMAP);
+	CHECK(a != 0 && b != 0 && a != b);
+	CHECK_EQ_U64(cmr_locations_get(a).node, 0);
+	CHECK_EQ_U64(cmr_locations_get(b).kind, CMR_KIND_MMAP);
+	CHECK_EQ_U64(cmr_locations_here(self, CMR_KIND_MMAP), b);
+	fake_stack_at(1);
+	CHECK_EQ_U64(fake_site_of(cmr_locations_here(self, CMR_KIND_MMAP)), 1);
+	cmr_locations_reset();
+	fake_running = false;
+	CHECK_EQ_U64(cmr_locations_here(self, CMR_KIND_MMAP), 1);
+	CHECK_EQ_U64(cmr_locations_get(1).node, 0);
+}

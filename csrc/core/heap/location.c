@@ -1,6 +1,7 @@
 #include "heap/location.h"
 
 #include <stddef.h>
+#include <string.h>
 
 #include "heap/usage.h"
 #include "os/losses.h"
@@ -15,10 +16,17 @@ _Atomic uint32_t cmr_interning = 1;
 
 static struct cmr_intern locations;
 
+static void end_thread(struct cmr_thread *thread)
+{
+	cmr_chain_free(thread->chain);
+	thread->chain = NULL;
+}
+
 enum cmr_status cmr_locations_init(struct cmr_error *err)
 {
 	if (locations.chunks != NULL)
 		return CMR_OK;
+	cmr_thread_on_exit = end_thread;
 	return cmr_intern_init(&locations, MAX_LOCATIONS, err);
 }
 
@@ -32,19 +40,45 @@ uint32_t cmr_locations_add(cmr_node_id node, uint32_t kind)
 	return number;
 }
 
+/* A note in a spot: kind and number, 0 for none. */
+#define NUMBER_BITS 24
+_Static_assert(MAX_LOCATIONS < 1u << NUMBER_BITS, "a number must fit into a note");
+
+/* Where no note tells, which is where no spot is as well. */
+static __attribute__((noinline)) uint32_t look_up(struct cmr_thread *thread, struct cmr_spot *spot, uint32_t kind)
+{
+	uint32_t interning = atomic_load_explicit(&cmr_interning, memory_order_relaxed), number;
+
+	if (spot == NULL) {
+		if (thread->last_kind != kind || thread->last_interning != interning ||
+		    thread->last_of != thread->last_node || thread->last_location == 0) {
+			thread->last_location = cmr_locations_add(thread->last_node, kind);
+			thread->last_of = thread->last_node;
+			thread->last_kind = kind;
+			thread->last_interning = interning;
+		}
+		return thread->last_location;
+	}
+	for (unsigned i = 1; i < CMR_SPOT_NOTES; i++)
+		if (spot->notes[i] >> NUMBER_BITS == kind)
+			return spot->notes[i] & (((uint32_t)1 << NUMBER_BITS) - 1);
+	number = cmr_locations_add(spot->node, kind);
+	if (number != 0) {
+		memmove(&spot->notes[1], &spot->notes[0],
+			(CMR_SPOT_NOTES - 1) * sizeof spot->notes[0]);
+		spot->notes[0] = kind << NUMBER_BITS | number;
+	}
+	return number;
+}
+
+/* Numbers die together with nodes, and so do the notes. */
 uint32_t cmr_locations_here(struct cmr_thread *thread, uint32_t kind)
 {
-	cmr_node_id node = cmr_chain_walk(thread);
-	uint32_t interning = atomic_load_explicit(&cmr_interning, memory_order_relaxed);
+	struct cmr_spot *spot = cmr_chain_spot(thread);
 
-	if (thread->last_node == node && thread->last_kind == kind &&
-	    thread->last_interning == interning && thread->last_location != 0)
-		return thread->last_location;
-	thread->last_location = cmr_locations_add(node, kind);
-	thread->last_node = node;
-	thread->last_kind = kind;
-	thread->last_interning = interning;
-	return thread->last_location;
+	if (__builtin_expect(spot != NULL && spot->notes[0] >> NUMBER_BITS == kind, 1))
+		return spot->notes[0] & (((uint32_t)1 << NUMBER_BITS) - 1);
+	return look_up(thread, spot, kind);
 }
 
 struct cmr_location cmr_locations_get(uint32_t number)

@@ -54,7 +54,8 @@ struct cmr_thread {
 	struct cmr_thread_view view[CMR_N_PLANES]; /* owner only */
 	struct cmr_chain *chain;                   /* owner only; NULL until the first walk */
 	const void *root;                          /* owner only; see cmr_chain_walk */
-	uint32_t last_node, last_kind, last_location, last_interning; /* owner only; cache */
+	/* Owner only; where no Python code runs: its node, and a location of one such node. */
+	uint32_t last_node, last_of, last_kind, last_location, last_interning;
 	uint64_t birth;      /* stamp of pthread_create, 0 = before the tracker was loaded */
 	uint32_t ordinal;    /* order of first appearance, main thread of the import = 0 */
 	int32_t native_id;   /* gettid() */

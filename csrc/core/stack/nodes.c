@@ -4,13 +4,15 @@
 #include <stddef.h>
 
 #include "os/losses.h"
+#include "os/ticks.h"
 #include "stack/provider.h"
 #include "table/intern.h"
 
 #define MOST_NODES ((uint32_t)1 << 26)
 
 const struct cmr_provider *cmr_provider;
-_Atomic uint32_t cmr_code_epoch;
+_Atomic uint32_t cmr_code_epoch = 1;
+_Atomic uint32_t cmr_nodes_serial;
 
 static struct cmr_intern nodes;
 
@@ -18,6 +20,7 @@ enum cmr_status cmr_nodes_init(struct cmr_error *err)
 {
 	if (nodes.chunks != NULL)
 		return CMR_OK;
+	cmr_ticks_init();
 	return cmr_intern_init(&nodes, MOST_NODES, err);
 }
 
@@ -50,6 +53,7 @@ uint32_t cmr_nodes_count(void)
 
 void cmr_nodes_reset(void)
 {
+	atomic_fetch_add_explicit(&cmr_nodes_serial, 1, memory_order_relaxed);
 	atomic_fetch_add_explicit(&cmr_code_epoch, 1, memory_order_release);
 	if (cmr_provider != NULL && cmr_provider->forget != NULL)
 		cmr_provider->forget();

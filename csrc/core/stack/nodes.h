@@ -5,6 +5,7 @@
 #ifndef CMR_STACK_NODES_H
 #define CMR_STACK_NODES_H
 
+#include <stdatomic.h>
 #include <stdint.h>
 
 #include "os/status.h"
@@ -22,7 +23,7 @@ struct cmr_node {
 /* In place of an offset that is not known: the frame has a function, but no line. */
 #define CMR_NO_OFFSET INT32_MIN
 
-/* Makes the set; safe to repeat. */
+/* Makes the set, and finds a clock for chains; safe to repeat. */
 enum cmr_status cmr_nodes_init(struct cmr_error *err) CMR_CHECKED;
 
 /* The node below PARENT. CMR_NODE_LOST when memory was refused, and below CMR_NODE_LOST; a `stacks`
@@ -38,6 +39,9 @@ uint32_t cmr_nodes_count(void);
 /* Forgets all, and the provider's codes, whose numbers they hold; bumps cmr_code_epoch, so that chains
  * forget them too. No hook may be in flight and nobody may hold a number. */
 void cmr_nodes_reset(void);
+
+/* Number of the present set of nodes: chains compare it. Changes before cmr_code_epoch does. */
+extern _Atomic uint32_t cmr_nodes_serial;
 
 /* In the child of a fork: the lock is made anew; nodes stay. */
 void cmr_nodes_after_fork(void);

@@ -14,7 +14,8 @@ struct cmr_frame_layout {
 	uint32_t owner;       /* one byte: what kind of frame this is */
 	uint32_t tlbc;        /* int32: index of the thread's own bytecode; 0 = field not there */
 	uintptr_t code_mask;  /* ANDed to the code word (tag bits off) */
-	uint8_t skip_owner;   /* frames whose owner >= this are no Python code; 255 = none */
+	uint16_t skip_owner;  /* frames whose owner >= this are no Python code; 256 = none */
+	uint8_t function_owner; /* owner of frames that are left and entered only by return and call */
 };
 
 /* One code object, copied by the binding when first seen; lives until cmr_provider.forget. */
