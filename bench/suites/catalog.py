@@ -17,6 +17,10 @@ BASE = (
     "pandas==3.1.1",
     "scikit-learn==1.9.1",
     "pyarrow==26.0.1",
+    "attrs==26.1.0",
+    "jinja2==3.1.6",
+    "networkx==3.6.1",
+    "more-itertools==11.2.1",
     # What those suites import.
     "blockbuster",
     "coverage",
