@@ -99,17 +99,19 @@ coverage-clean:
 coverage-bar:
 	@$(BIN)/gcovr --root . --filter csrc/core/ --fail-under-line 85 --sort uncovered-percent build/coverage
 
-.PHONY: fuzz bench suites instructions
+.PHONY: fuzz bench suites bench-docs instructions
 fuzz: env-test install  ## the property tests with 5000 random programs each
 	@mkdir -p build/run
 	$(RUN_TESTS) --hypothesis-profile=fuzz $(PYTEST_ARGS) $(CURDIR)/tests/property
 instructions: env-test install build/micro/build.ninja  ## count instructions per event, write them into the table that tests compare with
 	@ninja --quiet -C build/micro bench/micro/micro_events
 	$(BIN)/python -m bench.instructions --update
-bench: env  ## programs, fixed costs and public test suites: plain, measured and with peers; ratios
+bench: env  ## one table: programs and public test suites, plain, measured and with peers; fixed costs, growth, bars
 	$(BIN)/python -m bench $(BENCH_ARGS)
 suites: env  ## public packages' test suites alone: outcomes and time ratios
 	$(BIN)/python -m bench.suites $(BENCH_ARGS)
+bench-docs: env  ## write the tables of docs/performance.md from the latest results of make bench
+	$(BIN)/python -m bench.docs
 
 .PHONY: docs
 docs: env-test  ## check that what the documents name and link to exists
