@@ -56,10 +56,14 @@ test: lint core-builds coverage-clean check coverage-bar test-oldest  ## lint, t
 # From a folder of its own: nothing of the source tree may stand in for the installed wheel.
 RUN_TESTS = cd build/run && CMEMRAY_TEST_INSTALLED=1 $(BIN)/python -P -m pytest -c $(CURDIR)/pyproject.toml --rootdir=$(CURDIR)
 test: export CMEMRAY_CORE_BUILDS = $(CORE_BUILDS)
-check: env-test install build/gcc/build.ninja  ## tests against the installed wheel: make check TESTS=tests/plugin PYTEST_ARGS="-k limit -x"
+check: env-test install build/gcc/build.ninja build/micro/build.ninja  ## tests against the installed wheel: make check TESTS=tests/plugin PYTEST_ARGS="-k limit -x"
 	@ninja --quiet -C build/gcc
+	@ninja --quiet -C build/micro bench/micro/micro_events
 	@mkdir -p build/run
 	$(RUN_TESTS) -n 2 --dist loadgroup $(PYTEST_ARGS) $(addprefix $(CURDIR)/,$(TESTS))
+
+build/micro/build.ninja: | env-test
+	$(call setup,gcc) build/micro -Dpython=disabled -Db_ndebug=true $(QUIET)
 
 .PHONY: core-builds asan tsan coverage coverage-clean coverage-bar unit
 build/gcc/build.ninja: | env-test
@@ -95,14 +99,19 @@ coverage-clean:
 coverage-bar:
 	@$(BIN)/gcovr --root . --filter csrc/core/ --fail-under-line 85 --sort uncovered-percent build/coverage
 
-.PHONY: fuzz bench suites
+.PHONY: fuzz bench suites bench-docs instructions
 fuzz: env-test install  ## the property tests with 5000 random programs each
 	@mkdir -p build/run
 	$(RUN_TESTS) --hypothesis-profile=fuzz $(PYTEST_ARGS) $(CURDIR)/tests/property
-bench: env  ## programs, fixed costs and public test suites: plain, measured and with peers; ratios
+instructions: env-test install build/micro/build.ninja  ## count instructions per event, write them into the table that tests compare with
+	@ninja --quiet -C build/micro bench/micro/micro_events
+	$(BIN)/python -m bench.instructions --update
+bench: env  ## one table: programs and public test suites, plain, measured and with peers; fixed costs, growth, bars
 	$(BIN)/python -m bench $(BENCH_ARGS)
 suites: env  ## public packages' test suites alone: outcomes and time ratios
 	$(BIN)/python -m bench.suites $(BENCH_ARGS)
+bench-docs: env  ## write the tables of docs/performance.md from the latest results of make bench
+	$(BIN)/python -m bench.docs
 
 .PHONY: docs
 docs: env-test  ## check that what the documents name and link to exists

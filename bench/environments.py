@@ -93,9 +93,10 @@ class Environments:
         where = self.folder / name
         if (where / _STAMP).exists() and (where / _STAMP).read_text() == stamp:
             return
-        shutil.rmtree(where, ignore_errors=True)
         print(f"bench: making {where}", file=sys.stderr)
-        _run([sys.executable, "-m", "venv", str(where)])
+        if not _only_more(where / _STAMP, stamp):
+            shutil.rmtree(where, ignore_errors=True)
+            _run([sys.executable, "-m", "venv", str(where)])
         if name != "base":
             site = _site_packages(self.python(name))
             below = _site_packages(self.python("base"))
@@ -103,6 +104,16 @@ class Environments:
         if requirements:
             _run([str(self.python(name)), "-m", "pip", "install", "-q", *requirements])
         (where / _STAMP).write_text(stamp)
+
+
+def _only_more(stamp: Path, wanted: str) -> bool:
+    """Whether what STAMP names is the beginning of what is wanted: the same interpreter, and some of
+    the same requirements. Then installing the rest is enough."""
+    if not stamp.exists():
+        return False
+    there, lines = stamp.read_text().splitlines(), wanted.splitlines()
+    # The interpreter's version takes one line; a wheel's digest says nothing about its requirements.
+    return there[:1] == lines[:1] and len(there) > 1 and set(there) < set(lines)
 
 
 def _site_packages(python: Path) -> Path:

@@ -1,5 +1,8 @@
 """What measuring costs whatever the test does: start and stop, the first start, the plugin per test.
 
+Times, and for the plugin also memory per test and the size of what a test's reports say to a controlling
+process.
+
     python -m bench.fixed                    three rounds
     python -m bench.fixed --tests 5000 --rounds 5
 
@@ -79,6 +82,32 @@ else:
 print(json.dumps((time.process_time_ns() - start) / 1e6))
 """
 
+_CONFTEST = """
+import json, os
+import pytest
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    limit = os.environ.get("BENCH_LIMIT")
+    for item in items if limit else ():
+        item.add_marker(pytest.mark.limit_memory(limit))
+
+if os.environ.get("BENCH_REPORTS"):
+    sizes = []
+
+    def pytest_configure(config):
+        class Keeper:
+            def pytest_runtest_logreport(self, report):
+                data = config.hook.pytest_report_to_serializable(config=config, report=report)
+                sizes.append(len(json.dumps(data, default=str)))
+
+        config.pluginmanager.register(Keeper())
+
+    def pytest_unconfigure():
+        with open(os.environ["BENCH_REPORTS"], "w") as file:
+            json.dump(sizes, file)
+"""
+
 
 def clean_environment() -> dict[str, str]:
     """The caller's, without what changes Python: with PYTHONDONTWRITEBYTECODE, say, pytest
@@ -105,24 +134,30 @@ def _copies(folder: Path, n: int) -> list[str]:
     return [str(path) for path in paths]
 
 
-def start_and_stop(environments: Environments, rounds: int) -> str:
-    """Microseconds per start and stop, and milliseconds of the first."""
-    text = ["Start and stop of one measurement, microseconds (median of 300; rounds' lowest)", ""]
-    text.append("  " + f"{'more objects':<14}" + "".join(f"{n:>10}" for n in _OBJECTS))
+def start_and_stop(environments: Environments, rounds: int) -> dict[str, dict[str, float]]:
+    """Plugin -> "N objects": microseconds per start and stop with so many more objects loaded, least
+    of the rounds; "first": milliseconds of the first, median."""
+    found: dict[str, dict[str, float]] = {"ours": {}, "peer": {}}
     with tempfile.TemporaryDirectory() as folder:
         paths = _copies(Path(folder), max(_OBJECTS))
         for plugin, times in (("ours", "300"), ("peer", "30")):
             python = environments.for_plugin(plugin)
-            line = f"  {plugin:<14}"
             for n in _OBJECTS:
                 given = (plugin, json.dumps(paths[:n]), times)
-                line += f"{min(_python(python, _START_STOP, *given) for _ in range(rounds)):10.1f}"
-            text.append(line)
+                took = min(_python(python, _START_STOP, *given) for _ in range(rounds))
+                found[plugin][f"{n} objects"] = took
+            first = [_python(python, _FIRST, plugin) for _ in range(rounds + 2)]
+            found[plugin]["first"] = statistics.median(first)
+    return found
+
+
+def start_text(found: dict[str, dict[str, float]]) -> str:
+    text = ["Start and stop of one measurement, microseconds (median of many; rounds' lowest)", ""]
+    text.append("  " + f"{'more objects':<14}" + "".join(f"{n:>10}" for n in _OBJECTS))
+    for plugin, times in found.items():
+        text.append(f"  {plugin:<14}" + "".join(f"{times[f'{n} objects']:10.1f}" for n in _OBJECTS))
     text += ["", "The first one, import included, numpy loaded before, milliseconds (median)", ""]
-    for plugin in ("ours", "peer"):
-        python = environments.for_plugin(plugin)
-        first = statistics.median(_python(python, _FIRST, plugin) for _ in range(rounds + 2))
-        text.append(f"  {plugin:<14}{first:10.1f}")
+    text += [f"  {plugin:<14}{times['first']:10.1f}" for plugin, times in found.items()]
     return "\n".join(text)
 
 
@@ -131,52 +166,125 @@ def _write_tests(folder: Path, n: int) -> None:
     for number in range(files):
         tests = (f"def test_{i}():\n    assert len([{i}]) == 1\n" for i in range(n // files))
         (folder / f"test_trivial_{number}.py").write_text("\n\n".join(tests))
-    (folder / "conftest.py").write_text(
-        "import os\n\nimport pytest\n\n\n"
-        "@pytest.hookimpl(tryfirst=True)\n"
-        "def pytest_collection_modifyitems(items):\n"
-        "    limit = os.environ.get('BENCH_LIMIT')\n"
-        "    for item in items if limit else ():\n"
-        "        item.add_marker(pytest.mark.limit_memory(limit))\n"
+    (folder / "conftest.py").write_text(_CONFTEST)
+
+
+class PluginCost:
+    """Runs of pytest over trivial tests: mode -> seconds and largest resident bytes of each round."""
+
+    def __init__(self, environments: Environments, tests: int, modes: list[str]) -> None:
+        self.environments = environments
+        self.tests = tests
+        self.seconds: dict[str, list[float]] = {mode: [] for mode in modes}
+        self.resident: dict[str, list[int]] = {mode: [] for mode in modes}
+
+    def run(self, rounds: int) -> None:
+        """All modes in every round."""
+        with tempfile.TemporaryDirectory() as name:
+            _write_tests(Path(name), self.tests)
+            for number in range(rounds):
+                for mode in measure.rotated(list(self.seconds), number):
+                    done = run_tests(self.environments, Path(name), mode)
+                    self.seconds[mode].append(done.seconds)
+                    self.resident[mode].append(done.resident)
+
+    def ratio(self, mode: str) -> measure.Ratio | None:
+        return measure.ratio(self.seconds[mode], self.seconds["plain"])
+
+    def per_test(self, mode: str) -> float:
+        """Milliseconds above plain."""
+        plain = statistics.median(self.seconds["plain"])
+        return (statistics.median(self.seconds[mode]) - plain) / self.tests * 1000
+
+    def bytes_above_plain(self, mode: str) -> float:
+        """Of the whole process."""
+        return statistics.median(self.resident[mode]) - statistics.median(self.resident["plain"])
+
+    def text(self) -> str:
+        """One line per mode."""
+        rounds = len(self.seconds["plain"])
+        text = [f"{self.tests} trivial tests, CPU time (median of {rounds} rounds)", ""]
+        head = f"{'seconds':>9}  {'ratio to plain':<18}{'ms per test above plain':>24}"
+        text.append(f"  {'mode':<13}{head}{'bytes per test above plain':>28}")
+        for mode in self.seconds:
+            memory = self.bytes_above_plain(mode) / self.tests
+            line = f"  {mode:<13}{statistics.median(self.seconds[mode]):9.2f}"
+            line += f"  {self.ratio(mode)!s:<18}{self.per_test(mode):24.3f}{memory:28.0f}"
+            text.append(line)
+        return "\n".join(text)
+
+
+def run_tests(
+    environments: Environments, folder: Path, mode: str, reports: str = ""
+) -> measure.Finished:
+    """One run over the tests of `folder`."""
+    plugin, options, limit = PLUGIN_MODES[mode]
+    python = str(environments.for_plugin(plugin))
+    fixed = ("-m", "pytest", "-q", "-p", "no:cacheprovider", "--no-header")
+    done = measure.run(
+        [python, *fixed, *options],
+        cwd=folder,
+        environment={**clean_environment(), "BENCH_LIMIT": limit, "BENCH_REPORTS": reports},
+        log=folder / "log.txt",
+        timeout=900,
     )
+    if done.ending != "exit 0":
+        print((folder / "log.txt").read_text()[-2000:], file=sys.stderr)
+        raise SystemExit(f"bench: trivial tests, {mode}: {done.ending}")
+    return done
 
 
-def plugin_cost(environments: Environments, tests: int, rounds: int, modes: list[str]) -> str:
-    """Milliseconds of processor time per trivial test above plain."""
-    seconds: dict[str, list[float]] = {mode: [] for mode in modes}
-    resident: dict[str, list[int]] = {mode: [] for mode in modes}
+def bytes_per_test(environments: Environments, few: int, many: int, mode: str = "memray") -> float:
+    """Resident bytes that one more passing test takes, above plain's: the difference between MANY and
+    FEW tests, without what the plugin takes once."""
+    above = []
+    for tests in (few, many):
+        cost = PluginCost(environments, tests, ["plain", mode])
+        cost.run(1)
+        above.append(cost.bytes_above_plain(mode))
+    return (above[1] - above[0]) / (many - few)
+
+
+def report_bytes(environments: Environments, mode: str) -> float:
+    """Bytes of JSON that all reports of one passing test take."""
+    tests = 500
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        _write_tests(folder, tests)
-        for number in range(rounds):
-            for mode in measure.rotated(modes, number):
-                plugin, options, limit = PLUGIN_MODES[mode]
-                python = str(environments.for_plugin(plugin))
-                fixed = ("-m", "pytest", "-q", "-p", "no:cacheprovider", "--no-header")
-                done = measure.run(
-                    [python, *fixed, *options],
-                    cwd=folder,
-                    environment={**clean_environment(), "BENCH_LIMIT": limit},
-                    log=folder / "log.txt",
-                    timeout=900,
-                )
-                if done.ending != "exit 0":
-                    print((folder / "log.txt").read_text()[-2000:], file=sys.stderr)
-                    raise SystemExit(f"bench: trivial tests, {mode}: {done.ending}")
-                seconds[mode].append(done.seconds)
-                resident[mode].append(done.resident)
-    text = [f"{tests} trivial tests, CPU time (median of {rounds} rounds)", ""]
-    head = f"{'seconds':>9}  {'ratio to plain':<18}{'ms per test above plain':>24}"
-    text.append(f"  {'mode':<13}{head}{'bytes per test above plain':>28}")
-    plain = statistics.median(seconds["plain"])
-    base = statistics.median(resident["plain"])
-    for mode in modes:
-        middle = statistics.median(seconds[mode])
-        more = (middle - plain) / tests * 1000
-        memory = (statistics.median(resident[mode]) - base) / tests
-        ratio = measure.ratio(seconds[mode], seconds["plain"])
-        text.append(f"  {mode:<13}{middle:9.2f}  {ratio!s:<18}{more:24.3f}{memory:28.0f}")
-    return "\n".join(text)
+        _write_tests(Path(name), tests)
+        run_tests(environments, Path(name), mode, reports=str(Path(name, "sizes.json")))
+        sizes: list[int] = json.loads(Path(name, "sizes.json").read_text())
+    return sum(sizes) / tests
+
+
+def measured(
+    environments: Environments, rounds: int, tests: int, many: int
+) -> tuple[dict[str, float], str]:
+    """What the bars are about, by name, and the text. `many` 0: no slope of memory per test."""
+    started = start_and_stop(environments, rounds)
+    cost = PluginCost(environments, tests, list(PLUGIN_MODES))
+    cost.run(rounds)
+    plain, ours = (report_bytes(environments, mode) for mode in ("plain", "memray"))
+    installed = cost.ratio("installed")
+    found = {
+        "start and stop us": started["ours"][f"{max(_OBJECTS)} objects"],
+        "first ms": started["ours"]["first"],
+        "limit ms": cost.per_test("limit"),
+        "memray ms": cost.per_test("memray"),
+        "report bytes": ours - plain,
+        "plain report bytes": plain,
+    }
+    for plugin, times in started.items():
+        found |= {f"{plugin}, {what}": time for what, time in times.items()}
+    for mode in cost.seconds:
+        found[f"per test ms, {mode}"] = cost.per_test(mode)
+    if installed is not None:
+        found["installed ratio"] = installed.median
+    if many:
+        found["bytes per test"] = bytes_per_test(environments, many // 5, many)
+    text = f"{start_text(started)}\n\n{cost.text()}\n\n"
+    text += f"Reports of a passing test as JSON: {plain:.0f} bytes plain, {ours:.0f} with --memray"
+    if many:
+        text += f"\nResident bytes per passing test above plain, {many} tests: {found['bytes per test']:.0f}"
+    return found, text
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -184,18 +292,23 @@ def main(argv: list[str] | None = None) -> int:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("--tests", type=int, default=5000)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--modes", default=",".join(PLUGIN_MODES))
-    parser.add_argument("--only-plugin", action="store_true", help="leave out start and stop")
+    parser.add_argument(
+        "--many", type=int, default=50_000, help="tests for memory per test; 0: none"
+    )
+    parser.add_argument("--modes", default="", help="only the plugin, in these modes")
     parser.add_argument(
         "--wheel", type=Path, help="measure this wheel instead of building the tree"
     )
     arguments = parser.parse_args(argv)
-    modes = ["plain", *(mode for mode in arguments.modes.split(",") if mode != "plain")]
     environments = Environments(cache_folder("programs"), BASE)
     environments.prepare({"none", "ours", "peer"}, arguments.wheel)
-    if not arguments.only_plugin:
-        print(start_and_stop(environments, arguments.rounds), end="\n\n")
-    print(plugin_cost(environments, arguments.tests, arguments.rounds, modes))
+    if arguments.modes:
+        modes = [mode for mode in arguments.modes.split(",") if mode != "plain"]
+        cost = PluginCost(environments, arguments.tests, ["plain", *modes])
+        cost.run(arguments.rounds)
+        print(cost.text())
+        return 0
+    print(measured(environments, arguments.rounds, arguments.tests, arguments.many)[1])
     return 0
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import statistics
@@ -25,11 +26,14 @@ class Finished:
     @property
     def ending(self) -> str:
         """'exit 1', 'killed by SIGSEGV' or 'cut off'."""
-        if self.cut_off:
-            return "cut off"
-        if self.status < 0:
-            return f"killed by {signal.Signals(-self.status).name}"
-        return f"exit {self.status}"
+        return "cut off" if self.cut_off else ending_of(self.status)
+
+
+def ending_of(status: int) -> str:
+    """The same, of a status that subprocess gave."""
+    if status < 0:
+        return f"killed by {signal.Signals(-status).name}"
+    return f"exit {status}"
 
 
 def run(
@@ -87,10 +91,16 @@ class Ratio:
         return f"{self.median:5.2f} [{self.low:.2f}-{self.high:.2f}]"
 
 
-def ratio(rounds: Sequence[float], of: Sequence[float]) -> Ratio:
-    """Each round against the same round of `of`, so that a slow minute weighs on both."""
-    each = [a / b for a, b in zip(rounds, of, strict=False)]
-    return Ratio(statistics.median(each), min(each), max(each))
+def ratio(rounds: Sequence[float | None], of: Sequence[float | None]) -> Ratio | None:
+    """Each round against the same round of `of`, so that a slow minute weighs on both. None where one
+    of them did not run; None altogether when no round has both."""
+    each = [a / b for a, b in zip(rounds, of, strict=False) if a is not None and b]
+    return Ratio(statistics.median(each), min(each), max(each)) if each else None
+
+
+def mean(ratios: Sequence[float]) -> float:
+    """The geometric mean; NaN of nothing."""
+    return math.exp(statistics.fmean(map(math.log, ratios))) if ratios else math.nan
 
 
 def rotated(things: Sequence[str], step: int) -> list[str]:

@@ -2,7 +2,7 @@
 # Gets what the build needs from the system and makes the virtual environment of this repository.
 #
 #   tools/bootstrap.sh build    a C compiler, Python headers, .venv with Meson
-#   tools/bootstrap.sh test     and what the tests import
+#   tools/bootstrap.sh test     and what the tests import; valgrind where apt may install it
 #   tools/bootstrap.sh lint     and clang, shellcheck and the Python linters
 #
 # Missing system packages are installed through apt where that needs no password (root, or sudo
@@ -78,11 +78,23 @@ as_root() {
   fi
 }
 
+may_install() {
+  command -v apt-get >/dev/null || return 1
+  [ "$(id -u)" = 0 ] || { command -v sudo >/dev/null && sudo -n true 2>/dev/null; }
+}
+
+# Where it cannot be had, the tests that need it are skipped and say so.
+valgrind_if_possible() {
+  if ! command -v valgrind >/dev/null && may_install; then
+    (install_packages valgrind) || say "going on without valgrind: instructions are not counted"
+  fi
+}
+
 install_packages() {
   if ! command -v apt-get >/dev/null; then
     fail "needed, and not found: the equivalents of Debian's packages: $*"
   fi
-  if [ "$(id -u)" != 0 ] && ! { command -v sudo >/dev/null && sudo -n true 2>/dev/null; }; then
+  if ! may_install; then
     fail "needed, and only root may install them. Run: sudo apt-get install $*"
   fi
   say "installing $*"
@@ -124,6 +136,7 @@ if [ ${#missing[@]} -gt 0 ]; then
   mapfile -t missing < <(printf '%s\n' "${missing[@]}" | sort -u)
   install_packages "${missing[@]}"
 fi
+[ "$level" = build ] || valgrind_if_possible
 make_venv
 # shellcheck disable=SC2086  # a list of words
 install_requirements $lists

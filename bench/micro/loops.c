@@ -3,6 +3,7 @@
 
 #include <stdint.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 
 #define N_QUEUE 1000
 #define N_RANDOM 100000
@@ -52,6 +53,17 @@ static void resizes(size_t n, size_t bytes)
 		free(realloc(malloc(bytes), 2 * bytes));
 }
 
+static void maps(size_t n, size_t bytes)
+{
+	for (size_t i = 0; i < n; i++) {
+		void *memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
+				    MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+		if (memory != MAP_FAILED)
+			munmap(memory, bytes);
+	}
+}
+
 static void *get(size_t bytes)
 {
 	return malloc(bytes);
@@ -64,7 +76,7 @@ static void put(void *block)
 
 const struct loops *loops(void)
 {
-	static const struct loops table = { pairs, queue, random_order, resizes, get, put };
+	static const struct loops table = { pairs, queue, random_order, resizes, maps, get, put };
 
 	return &table;
 }

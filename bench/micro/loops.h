@@ -10,6 +10,7 @@ struct loops {
 	void (*queue)(size_t n, size_t bytes);   /* 1000 live, oldest freed */
 	void (*random)(size_t n, size_t bytes);  /* 100000 live, any freed */
 	void (*resizes)(size_t n, size_t bytes); /* malloc, realloc to twice, free */
+	void (*maps)(size_t n, size_t bytes);    /* mmap and munmap */
 	void *(*get)(size_t bytes);
 	void (*put)(void *block);
 };

@@ -106,19 +106,3 @@ def recursion() -> int:
     for order in out:
         merged[order] = sum(a * b for a, b in itertools.pairwise(order))
     return len(merged)
-
-
-def _descend(depth: int, out: list[list[object]]) -> None:
-    if depth:
-        _descend(depth - 1, out)
-        return
-    for i in range(400):
-        out.append([i, str(i), (i, i)])
-
-
-def deep() -> int:
-    """400 frames down, small blocks: the worst place to look at a stack."""
-    out: list[list[object]] = []
-    for _ in range(120):
-        _descend(400, out)
-    return len(out)

@@ -56,14 +56,6 @@ def arrays() -> float:
     return total + float(large.mean())
 
 
-def churn() -> int:
-    """Numbers that live for one step of a loop: nothing is ever held, so nothing to sample less."""
-    total = 0
-    for i in range(300_000):
-        total += (i * 3) % 1_000_003
-    return total
-
-
 def _work(out: list[list[str]], n: int) -> None:
     mine = []
     for i in range(n):

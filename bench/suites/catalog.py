@@ -6,7 +6,7 @@ all plugins share; the plugins themselves are laid over it (see environments.py)
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 BASE = (
     "pytest==9.2.0",
@@ -17,6 +17,9 @@ BASE = (
     "pandas==3.1.1",
     "scikit-learn==1.9.1",
     "pyarrow==26.0.1",
+    "attrs==26.1.0",
+    "jinja2==3.1.6",
+    "networkx==3.6.1",
     # What those suites import.
     "blockbuster",
     "coverage",
@@ -44,25 +47,79 @@ class Suite:
     name: str
     args: tuple[str, ...]
     sdist: str = ""
-    #: Seconds after which a run is cut off, and said so.
+    #: Seconds after which a run is cut off.
     timeout: int = 900
+    #: Arguments that run a part of it, seconds long, for the table with all peers; (): all of it.
+    part: tuple[str, ...] = ()
+    #: Among the few suites of a quick run.
+    quick: bool = False
 
+    def partly(self) -> Suite:
+        """Its part, as a suite."""
+        return replace(self, args=self.part or self.args, part=())
+
+
+def _modules(package: str, *names: str) -> tuple[str, ...]:
+    return ("--pyargs", *(f"{package}.{name}" for name in names))
+
+
+#: Without the tests that need the Internet, or IPv6, which many containers have not.
+_ANYIO = ("-m", "not network", "-k", "not ipv6")
 
 SUITES = (
-    Suite("packaging", ("tests",), sdist="packaging==26.3"),
-    # Without the tests that need the Internet, or IPv6, which many containers have not.
-    Suite("anyio", ("-m", "not network", "-k", "not ipv6", "tests"), sdist="anyio==4.16.0"),
-    Suite("sympy.core", ("--pyargs", "sympy.core")),
-    Suite("pandas.reshape", ("--pyargs", "pandas.tests.reshape")),
-    Suite("sklearn.tree", ("--pyargs", "sklearn.tree")),
+    Suite(
+        "packaging",
+        ("tests",),
+        sdist="packaging==26.3",
+        part=("tests/test_markers.py", "tests/test_specifiers.py", "tests/test_metadata.py"),
+        quick=True,
+    ),
+    Suite(
+        "anyio",
+        (*_ANYIO, "tests"),
+        sdist="anyio==4.16.0",
+        part=(*_ANYIO, "tests/test_taskgroups.py", "tests/streams"),
+    ),
+    Suite(
+        "sympy.core",
+        ("--pyargs", "sympy.core"),
+        part=_modules("sympy.core.tests", "test_basic", "test_expr", "test_sympify"),
+    ),
+    Suite(
+        "pandas.reshape",
+        ("--pyargs", "pandas.tests.reshape"),
+        part=("--pyargs", "pandas.tests.reshape.concat"),
+    ),
+    Suite(
+        "sklearn.tree",
+        ("--pyargs", "sklearn.tree"),
+        part=_modules("sklearn.tree.tests", "test_export", "test_monotonic_tree"),
+    ),
     Suite(
         "pyarrow",
+        _modules("pyarrow.tests", "test_compute", "test_array", "test_dataset"),
+        part=_modules("pyarrow.tests", "test_array", "test_scalars"),
+    ),
+    Suite(
+        "attrs",
+        ("tests",),
+        sdist="attrs==26.1.0",
+        part=("tests/test_make.py", "tests/test_dunders.py", "tests/test_next_gen.py"),
+    ),
+    Suite("jinja2", ("tests",), sdist="jinja2==3.1.6", quick=True),
+    Suite(
+        "networkx",
+        ("--pyargs", "networkx.classes", "networkx.algorithms.shortest_paths"),
+        part=_modules("networkx.classes.tests", "test_graph", "test_digraph", "test_function"),
+    ),
+    Suite(
+        "numpy",
         (
-            "--pyargs",
-            "pyarrow.tests.test_compute",
-            "pyarrow.tests.test_array",
-            "pyarrow.tests.test_dataset",
+            *_modules("numpy.lib.tests", "test_arraysetops", "test_index_tricks"),
+            "numpy.lib.tests.test_recfunctions",
+            "numpy.ma.tests.test_extras",
         ),
+        quick=True,
     ),
 )
 
@@ -79,6 +136,12 @@ class Mode:
     plugin: str
     args: tuple[str, ...] = ()
     marker: tuple[str, str] | None = None
+    environment: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def is_peer(self) -> bool:
+        """True for what is compared with: no bar, and takes longest."""
+        return self.plugin == "peer" or self.name == "tracemalloc"
 
 
 MODES = (
@@ -90,7 +153,9 @@ MODES = (
     Mode("leaks", "ours", marker=("limit_leaks", "1 GB")),
     Mode("system", "ours", ("-o", "memray_basis=system"), ("limit_memory", "100 GB")),
     Mode("peer-memray", "peer", ("--memray",)),
+    Mode("peer-python", "peer", ("--memray", "--trace-python-allocators")),
     Mode("peer-limit", "peer", marker=("limit_memory", "100 GB")),
     Mode("peer-leaks", "peer", marker=("limit_leaks", "1 GB")),
+    Mode("tracemalloc", "none", environment=(("PYTHONTRACEMALLOC", "1"),)),
 )
-DEFAULT_MODES = ("plain", "memray", "limit", "twice", "leaks", "peer-limit")
+DEFAULT_MODES = ("plain", "memray", "limit", "twice", "leaks", "system", "peer-limit")

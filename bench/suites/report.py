@@ -82,6 +82,8 @@ def suite_text(suite: str, runs: Sequence[Run], modes: Sequence[str]) -> str:
     plain = [run.seconds for run in _of(runs, suite, "plain")]
     for mode in modes:
         mine = _of(runs, suite, mode)
+        if not mine:
+            continue
         seconds = [run.seconds for run in mine]
         ratio = measure.ratio(seconds, plain)
         counts = Counter(mine[-1].outcomes.values())
@@ -123,11 +125,13 @@ def summary_text(runs: Sequence[Run], suites: Sequence[str], modes: Sequence[str
         ratios = []
         for suite in suites:
             plain = [run.seconds for run in _of(runs, suite, "plain")]
-            ratios.append(measure.ratio([r.seconds for r in _of(runs, suite, mode)], plain).median)
-        mean = math.exp(statistics.fmean(math.log(one) for one in ratios))
+            ratio = measure.ratio([run.seconds for run in _of(runs, suite, mode)], plain)
+            ratios.append(ratio.median if ratio is not None else math.nan)
+        known = [one for one in ratios if not math.isnan(one)]
+        mean = measure.mean(known)
         differ = sum(len(mistakes(runs, suite, mode)) for suite in suites)
         text.append("  " + f"{mode:<12}" + "".join(f"{one:16.2f}" for one in ratios))
-        text[-1] += f"{mean:12.2f}{max(ratios):8.2f}{differ:8}"
+        text[-1] += f"{mean:12.2f}{max(known, default=math.nan):8.2f}{differ:8}"
     return "\n".join(text)
 
 

@@ -16,9 +16,11 @@ import json
 import os
 import sys
 import tempfile
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+import bench.report
 from bench import measure
 from bench.environments import Environments, cache_folder
 from bench.suites import catalog, report
@@ -32,6 +34,7 @@ class Run:
 
     suite: str
     mode: str
+    round: int
     seconds: float
     ending: str
     outcomes: dict[str, str] = field(default_factory=dict)
@@ -43,15 +46,18 @@ class Run:
 class Runner:
     """Runs suites in the prepared environments; keeps logs and results in one folder."""
 
-    def __init__(self, environments: Environments, results: Path, extra: tuple[str, ...]) -> None:
+    def __init__(
+        self, environments: Environments, extra: tuple[str, ...] = (), patience: int = 3600
+    ) -> None:
         self.environments = environments
-        self.results = results
+        self.results = results = environments.folder / "results"
         self.extra = extra
+        self.patience = patience
         results.mkdir(parents=True, exist_ok=True)
 
-    def run(self, suite: catalog.Suite, mode: catalog.Mode, label: str) -> Run:
+    def run(self, suite: catalog.Suite, mode: catalog.Mode, number: int) -> Run:
         """One run. A suite that crashes or does not end is a result, not an error."""
-        stem = f"{suite.name}-{mode.name}-{label}"
+        stem = f"{suite.name}-{mode.name}-{number}"
         out, log = self.results / f"{stem}.json", self.results / f"{stem}.log"
         out.unlink(missing_ok=True)
         with tempfile.TemporaryDirectory() as empty:
@@ -61,9 +67,9 @@ class Runner:
                 cwd=cwd,
                 environment=self._variables(suite, mode, out),
                 log=log,
-                timeout=suite.timeout * (20 if mode.plugin == "peer" else 2),
+                timeout=self.patience if mode.is_peer else 2 * suite.timeout,
             )
-        result = Run(suite.name, mode.name, finished.seconds, finished.ending, log=str(log))
+        result = Run(suite.name, mode.name, number, finished.seconds, finished.ending, log=str(log))
         if out.exists():
             said = json.loads(out.read_text())
             result.outcomes, result.why = said["outcomes"], said["why"]
@@ -86,6 +92,8 @@ class Runner:
             if not name.startswith(("PYTEST_", "PYTHON", "CMEMRAY_"))
         }
         named |= {"PYTHONPATH": str(_PROBE), "SUITE_PROBE_OUT": str(out), "PYTHONHASHSEED": "0"}
+        # Threads of a numeric library that spin while they wait would be timed as well.
+        named |= {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", **dict(mode.environment)}
         if mode.marker is not None:
             named["SUITE_PROBE_MARKER"], named["SUITE_PROBE_LIMIT"] = mode.marker
             if mode.marker[1] == "twice":
@@ -114,6 +122,9 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
     default = ",".join(catalog.DEFAULT_MODES)
     parser.add_argument("--modes", default=default, help=f"default {default}; all: {known}")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--parts", action="store_true", help="only the parts that make bench runs")
+    parser.add_argument("--peer-rounds", type=int, default=1)
+    parser.add_argument("--patience", type=int, default=3600, help="seconds for a run of a peer")
     parser.add_argument("--wheel", type=Path, help="test this wheel instead of building the tree")
     parser.add_argument("--prepare", action="store_true", help="only make the environments")
     parser.add_argument("pytest_args", nargs="*", help="after --: passed on to pytest")
@@ -131,7 +142,8 @@ def _chosen(names: str, known: dict[str, object], what: str) -> list[str]:
 def main(argv: list[str] | None = None) -> int:
     """Status 0 when no test came out differently because it was measured by this plugin."""
     arguments = _arguments(argv)
-    suites = {suite.name: suite for suite in catalog.SUITES}
+    chosen = [suite.partly() if arguments.parts else suite for suite in catalog.SUITES]
+    suites = {suite.name: suite for suite in chosen}
     modes = {mode.name: mode for mode in catalog.MODES}
     names = _chosen(arguments.suites, dict(suites), "suite")
     mode_names = _chosen(arguments.modes, dict(modes), "mode")
@@ -143,25 +155,52 @@ def main(argv: list[str] | None = None) -> int:
     environments.prepare({modes[name].plugin for name in mode_names}, arguments.wheel)
     if arguments.prepare:
         return 0
-    results = environments.folder / "results"
-    runner = Runner(environments, results, tuple(arguments.pytest_args))
+    runner = Runner(environments, tuple(arguments.pytest_args), arguments.patience)
     runs: list[Run] = []
     for name in names:
-        for number in range(arguments.rounds):
-            for mode in _schedule(mode_names, number):
-                runs.append(_one(runner, suites[name], modes[mode], str(number)))
-        if arguments.rounds == 1:
-            runs.append(_one(runner, suites[name], modes["plain"], "again"))
-        here = [run for run in runs if run.suite == name]
+        here = rounds_of(runner, suites[name], mode_names, arguments.rounds, arguments.peer_rounds)
         print(report.suite_text(name, here, mode_names), flush=True)
-    (results / "runs.json").write_text(json.dumps([asdict(run) for run in runs]))
+        runs += here
+    (runner.results / "runs.json").write_text(json.dumps([asdict(run) for run in runs]))
     print(report.summary_text(runs, names, mode_names))
     ours = {mode.name for mode in catalog.MODES if mode.plugin == "ours"}
     return 1 if any(report.mistakes(runs, name, mode) for name in names for mode in ours) else 0
 
 
-def _one(runner: Runner, suite: catalog.Suite, mode: catalog.Mode, label: str) -> Run:
-    run = runner.run(suite, mode, label)
-    text = f"suites: {suite.name} {mode.name} {label}: {run.seconds:.1f} s, {run.ending}"
+def rounds_of(
+    runner: Runner, suite: catalog.Suite, modes: Sequence[str], rounds: int, peer_rounds: int
+) -> list[Run]:
+    """All rounds of one suite: each mode once in each, plain at least twice; peers in the first
+    rounds only."""
+    known = {mode.name: mode for mode in catalog.MODES}
+    runs = []
+    for number in range(rounds):
+        for name in _schedule(list(modes), number):
+            if not known[name].is_peer or number < peer_rounds:
+                runs.append(_one(runner, suite, known[name], number))
+    if rounds == 1:
+        runs.append(_one(runner, suite, known["plain"], 1))
+    return runs
+
+
+def row_of(suite: str, runs: Sequence[Run]) -> bench.report.Row:
+    """The suite as a line of the table. Failing tests are no failure of a run that fails them in plain
+    as well; a test that comes out differently is counted apart."""
+    row = bench.report.Row(suite, bench.report.SUITES)
+    for run in runs:
+        ended = run.ending in ("exit 0", "exit 1") and bool(run.outcomes)
+        row.add(
+            run.mode, run.round, run.seconds if ended else None, None, "" if ended else run.ending
+        )
+        row.tests = max(row.tests, len(run.outcomes))
+    for mode in catalog.MODES:
+        if mode.plugin == "ours" and mode.name in row.seconds:
+            row.differ[mode.name] = len(report.mistakes(runs, suite, mode.name))
+    return row
+
+
+def _one(runner: Runner, suite: catalog.Suite, mode: catalog.Mode, number: int) -> Run:
+    run = runner.run(suite, mode, number)
+    text = f"suites: {suite.name} {mode.name} {number}: {run.seconds:.1f} s, {run.ending}"
     print(text, file=sys.stderr, flush=True)
     return run

@@ -93,3 +93,29 @@ def test_old_python_is_refused(machine):
 def test_absent_python_is_named(machine):
     status, output = machine.run(python="python-none")
     assert (status, "python-none not found" in output) == (1, True)
+
+
+@pytest.fixture
+def complete(machine):
+    """The same machine with a compiler and its kin, where making an environment ends the run."""
+    for name in ("cc", "gcc", "g++", "readelf"):
+        machine.add(name, "exit 0")
+    machine.add("python-here", f'[ "$2" != venv ] || exit 7; exec {sys.executable} "$@"')
+    return machine
+
+
+def test_valgrind_is_installed_where_that_may_be(complete, tmp_path):
+    complete.add("id", "echo 0")
+    complete.add("apt-get", f'echo "$@" >>{tmp_path}/calls')
+    assert complete.run("test", python="python-here")[0] == 7
+    assert (tmp_path / "calls").read_text().splitlines()[-1].endswith(" valgrind")
+
+
+def test_without_valgrind_it_goes_on(complete):
+    complete.add("id", "echo 0")
+    complete.add("apt-get", "exit 1")
+    status, output = complete.run("test", python="python-here")
+    assert (status, "going on without valgrind" in output) == (7, True)
+    complete.add("id", "echo 1000")
+    status, output = complete.run("test", python="python-here")
+    assert (status, "valgrind" in output) == (7, False)
