@@ -223,6 +223,34 @@ CMR_TEST(what_cannot_have_changed_is_not_read)
 	CHECK_EQ_U64(node, naive_walk());
 }
 
+/* A recursion that allocates on each level; fewer walks than go by without one down to the bottom. */
+#define FEW 500u
+
+CMR_TEST(on_the_way_down_and_up_only_the_newest_are_read)
+{
+	cmr_node_id nodes[FEW];
+
+	fresh_rig();
+	for (unsigned i = 0; i < FEW; i++) {
+		call(frame_at(i), i % N_CODES, 10);
+		nodes[i] = cmr_chain_walk(&thread);
+		CHECK_EQ_U64(cmr_nodes_get(nodes[i]).parent, i > 0 ? nodes[i - 1] : 0);
+		rig_lapse = i >= 70 ? 0 : RIG_AGE;
+		pass(CMR_CHAIN_NS_OF_CALL + 50);
+		if (i >= READABLE)
+			bury(i - READABLE);
+	}
+	for (unsigned i = FEW; --i > 0;) {
+		if (i >= READABLE)
+			(void)frame_at(i - READABLE);
+		else
+			rig_lapse = RIG_AGE;
+		leave();
+		pass(CMR_CHAIN_NS_OF_CALL + 50);
+		CHECK_EQ_U64(cmr_chain_walk(&thread), nodes[i - 1]);
+	}
+}
+
 CMR_TEST(a_dead_code_object_voids_no_live_frame)
 {
 	fresh_rig();

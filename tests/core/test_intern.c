@@ -174,6 +174,57 @@ CMR_TEST(a_reset_set_is_as_a_new_one)
 	CHECK_EQ_U64(cmr_intern_add(s, key_number(0)), 1);
 }
 
+static long resident_bytes(void)
+{
+	FILE *file = fopen("/proc/self/statm", "r");
+	long size = 0, resident = 0;
+
+	REQUIRE(file != NULL && fscanf(file, "%ld %ld", &size, &resident) == 2);
+	fclose(file);
+	return resident * sysconf(_SC_PAGESIZE);
+}
+
+/* Measured at numbers from just after the slots were doubled to just before. What was left behind by
+ * doubling must not count: it would be as much again. */
+CMR_TEST(a_key_takes_few_bytes)
+{
+#if defined(__SANITIZE_THREAD__)
+	CMR_TEST_SKIP("ThreadSanitizer keeps notes of its own on each byte");
+#endif
+	for (uint32_t words = 2; words <= 4; words++) {
+		struct cmr_intern keys = { 0 };
+		long before;
+
+		REQUIRE(cmr_intern_init_words(&keys, words, 1000000, NULL) == CMR_OK);
+		before = resident_bytes();
+		for (uint32_t n = 1; n <= 400000; n++) {
+			REQUIRE(cmr_intern_add(&keys, (struct cmr_key){ n, 0 }) == n);
+			if (n % 50000 == 0 && n >= 200000)
+				CHECK((double)(resident_bytes() - before) / n <
+				      4.0 * words + 8.0 / (5.0 / 16) + 4);
+		}
+		cmr_intern_fini(&keys);
+	}
+}
+
+CMR_TEST(keys_of_few_words_are_keys)
+{
+	for (uint32_t words = 2; words <= 4; words++) {
+		struct cmr_intern keys = { 0 };
+		uint64_t b = words == 2 ? 0 : words == 3 ? UINT32_MAX - 1 : UINT64_MAX - 1;
+
+		REQUIRE(cmr_intern_init_words(&keys, words, 1000000, NULL) == CMR_OK);
+		for (uint64_t n = 1; n <= 70000; n++)
+			CHECK_EQ_U64(cmr_intern_add(&keys, (struct cmr_key){ n << 32 | (n & 3), b }), n);
+		for (uint64_t n = 1; n <= 70000; n++) {
+			CHECK_EQ_U64(cmr_intern_key(&keys, (uint32_t)n).a, n << 32 | (n & 3));
+			CHECK_EQ_U64(cmr_intern_key(&keys, (uint32_t)n).b, b);
+			CHECK_EQ_U64(cmr_intern_add(&keys, (struct cmr_key){ n << 32 | (n & 3), b }), n);
+		}
+		cmr_intern_fini(&keys);
+	}
+}
+
 CMR_TEST(finishing_gives_everything_back)
 {
 	size_t before;

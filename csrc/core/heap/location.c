@@ -27,12 +27,12 @@ enum cmr_status cmr_locations_init(struct cmr_error *err)
 	if (locations.chunks != NULL)
 		return CMR_OK;
 	cmr_thread_on_exit = end_thread;
-	return cmr_intern_init(&locations, MAX_LOCATIONS, err);
+	return cmr_intern_init_words(&locations, 2, MAX_LOCATIONS, err);
 }
 
 uint32_t cmr_locations_add(cmr_node_id node, uint32_t kind)
 {
-	struct cmr_key key = { node, kind };
+	struct cmr_key key = { (uint64_t)kind << 32 | node, 0 };
 	uint32_t number = cmr_intern_add(&locations, key);
 
 	if (number == 0)
@@ -85,7 +85,7 @@ struct cmr_location cmr_locations_get(uint32_t number)
 {
 	struct cmr_key key = cmr_intern_key(&locations, number);
 
-	return (struct cmr_location){ (cmr_node_id)key.a, (uint32_t)key.b };
+	return (struct cmr_location){ (cmr_node_id)key.a, (uint32_t)(key.a >> 32) };
 }
 
 uint32_t cmr_locations_count(void)

@@ -96,6 +96,14 @@ void cmr_memory_discard(void *memory, size_t bytes)
 	errno = saved;
 }
 
+void cmr_memory_let_go(void *memory, size_t bytes)
+{
+	int saved = errno;
+
+	(void)madvise(memory, whole_pages(bytes), MADV_DONTNEED);
+	errno = saved;
+}
+
 void cmr_memory_small_pages(void *memory, size_t bytes)
 {
 	int saved = errno;

@@ -21,7 +21,7 @@ enum cmr_status cmr_nodes_init(struct cmr_error *err)
 	if (nodes.chunks != NULL)
 		return CMR_OK;
 	cmr_ticks_init();
-	return cmr_intern_init(&nodes, MOST_NODES, err);
+	return cmr_intern_init_words(&nodes, 3, MOST_NODES, err);
 }
 
 cmr_node_id cmr_nodes_child(cmr_node_id parent, uint32_t code, int32_t offset)

@@ -3,30 +3,39 @@
 #include <errno.h>
 #include <stddef.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "os/memory.h"
 #include "os/random.h"
 
-#define FIRST_SLOTS 512u
-#define CHUNK_BYTES (CMR_INTERN_CHUNK * sizeof(struct cmr_key))
+#define FIRST_SLOTS_LOG2 9
+#define MOST_WORDS 4u
 
 struct cmr_intern_slots {
 	struct cmr_intern_slots *older;
-	uint32_t mask; /* number of slots - 1 */
+	uint32_t mask;  /* number of slots - 1 */
+	uint32_t shift; /* what makes a hash of 32 bits an index */
 	_Atomic uint64_t slot[];
 };
+
+static size_t chunk_bytes(const struct cmr_intern *set)
+{
+	return (size_t)CMR_INTERN_CHUNK * set->words * sizeof(uint32_t);
+}
 
 static size_t slots_bytes(uint32_t n_slots)
 {
 	return sizeof(struct cmr_intern_slots) + (size_t)n_slots * sizeof(uint64_t);
 }
 
-static struct cmr_intern_slots *map_slots(uint32_t n_slots)
+static struct cmr_intern_slots *map_slots(unsigned log2)
 {
-	struct cmr_intern_slots *slots = cmr_memory_map(slots_bytes(n_slots));
+	struct cmr_intern_slots *slots = cmr_memory_map(slots_bytes((uint32_t)1 << log2));
 
-	if (slots != NULL)
-		slots->mask = n_slots - 1;
+	if (slots != NULL) {
+		slots->mask = ((uint32_t)1 << log2) - 1;
+		slots->shift = 32 - log2;
+	}
 	return slots;
 }
 
@@ -37,9 +46,17 @@ static size_t directory_bytes(const struct cmr_intern *set)
 
 enum cmr_status cmr_intern_init(struct cmr_intern *set, uint32_t capacity, struct cmr_error *err)
 {
-	*set = (struct cmr_intern){ .lock = CMR_LOCK(CMR_RANK_INTERN), .capacity = capacity };
+	return cmr_intern_init_words(set, MOST_WORDS, capacity, err);
+}
+
+enum cmr_status cmr_intern_init_words(struct cmr_intern *set, uint32_t words, uint32_t capacity,
+				      struct cmr_error *err)
+{
+	*set = (struct cmr_intern){ .lock = CMR_LOCK(CMR_RANK_INTERN),
+				    .capacity = capacity,
+				    .words = words };
 	set->chunks = cmr_memory_map(directory_bytes(set));
-	atomic_store(&set->slots, map_slots(FIRST_SLOTS));
+	atomic_store(&set->slots, map_slots(FIRST_SLOTS_LOG2));
 	if (set->chunks == NULL || atomic_load(&set->slots) == NULL) {
 		cmr_intern_fini(set);
 		return cmr_fail(err, CMR_NO_MEMORY, ENOMEM, "no memory for a set of keys");
@@ -63,7 +80,7 @@ static void free_chunks(struct cmr_intern *set, size_t first)
 	size_t n_chunks = directory_bytes(set) / sizeof *set->chunks;
 
 	for (size_t c = first; c < n_chunks && set->chunks[c] != NULL; c++) {
-		cmr_memory_unmap(set->chunks[c], CHUNK_BYTES);
+		cmr_memory_unmap(set->chunks[c], chunk_bytes(set));
 		set->chunks[c] = NULL;
 	}
 }
@@ -92,7 +109,7 @@ void cmr_intern_reset(struct cmr_intern *set)
 		atomic_store_explicit(&first->slot[i], 0, memory_order_relaxed);
 	free_chunks(set, 1);
 	if (set->chunks[0] != NULL)
-		cmr_memory_discard(set->chunks[0], CHUNK_BYTES);
+		cmr_memory_discard(set->chunks[0], chunk_bytes(set));
 	atomic_store(&set->n_keys, 0);
 }
 
@@ -101,16 +118,22 @@ void cmr_intern_after_fork(struct cmr_intern *set)
 	set->lock = (struct cmr_lock)CMR_LOCK(CMR_RANK_INTERN);
 }
 
+/* The upper half decides, and is kept. */
 static uint64_t hash_of(struct cmr_key key)
 {
 	return cmr_mix(key.a + cmr_mix(key.b + 0x9e3779b97f4a7c15u));
+}
+
+static uint32_t first_slot(const struct cmr_intern_slots *slots, uint64_t hash)
+{
+	return (uint32_t)(hash >> 32) >> slots->shift;
 }
 
 /* Number of KEY in SLOTS, or 0. There is always a free slot to end at. */
 static uint32_t find(const struct cmr_intern *set, const struct cmr_intern_slots *slots,
 		     struct cmr_key key, uint64_t hash)
 {
-	for (uint32_t i = (uint32_t)hash & slots->mask;; i = (i + 1) & slots->mask) {
+	for (uint32_t i = first_slot(slots, hash);; i = (i + 1) & slots->mask) {
 		/* Pairs with the release store of add_locked. */
 		uint64_t slot = atomic_load_explicit(&slots->slot[i], memory_order_acquire);
 		struct cmr_key known;
@@ -128,11 +151,21 @@ static uint32_t find(const struct cmr_intern *set, const struct cmr_intern_slots
 /* The free slot for a key of HASH that is not in SLOTS. Only for slots that nobody else changes. */
 static uint32_t find_free(const struct cmr_intern_slots *slots, uint64_t hash)
 {
-	uint32_t i = (uint32_t)hash & slots->mask;
+	uint32_t i = first_slot(slots, hash);
 
 	while (atomic_load_explicit(&slots->slot[i], memory_order_relaxed) != 0)
 		i = (i + 1) & slots->mask;
 	return i;
+}
+
+/* Gives back the pages of slots that are no longer in use, but the first, which says how many there are. Who
+ * reads them now finds nothing, and comes for the lock. */
+static void retire(struct cmr_intern_slots *slots)
+{
+	size_t page = (size_t)sysconf(_SC_PAGESIZE), bytes = slots_bytes(slots->mask + 1);
+
+	if (bytes > 2 * page)
+		cmr_memory_let_go((char *)slots + page, bytes - page);
 }
 
 /* Doubles the slots. The old ones stay for those who read them now: what they miss there they find
@@ -140,22 +173,21 @@ static uint32_t find_free(const struct cmr_intern_slots *slots, uint64_t hash)
 static bool grow_locked(struct cmr_intern *set)
 {
 	struct cmr_intern_slots *old = atomic_load_explicit(&set->slots, memory_order_relaxed);
-	struct cmr_intern_slots *slots = map_slots((old->mask + 1) * 2);
+	struct cmr_intern_slots *slots = map_slots(32 - old->shift + 1);
 
 	if (slots == NULL)
 		return false;
 	slots->older = old;
 	for (uint32_t i = 0; i <= old->mask; i++) {
 		uint64_t slot = atomic_load_explicit(&old->slot[i], memory_order_relaxed);
-		uint32_t free;
 
-		if (slot == 0)
-			continue;
-		free = find_free(slots, hash_of(cmr_intern_key(set, (uint32_t)slot)));
-		atomic_store_explicit(&slots->slot[free], slot, memory_order_relaxed);
+		if (slot != 0)
+			atomic_store_explicit(&slots->slot[find_free(slots, slot)], slot,
+					      memory_order_relaxed);
 	}
 	/* Pairs with the acquire load of cmr_intern_add. */
 	atomic_store_explicit(&set->slots, slots, memory_order_release);
+	retire(old);
 	return true;
 }
 
@@ -164,15 +196,25 @@ static bool reserve_locked(struct cmr_intern *set, uint32_t number)
 {
 	const struct cmr_intern_slots *slots =
 		atomic_load_explicit(&set->slots, memory_order_relaxed);
-	struct cmr_key **chunk = &set->chunks[number >> CMR_INTERN_CHUNK_LOG2];
+	uint32_t **chunk = &set->chunks[number >> CMR_INTERN_CHUNK_LOG2];
 
 	if (*chunk == NULL)
-		*chunk = cmr_memory_map(CHUNK_BYTES);
+		*chunk = cmr_memory_map(chunk_bytes(set));
 	if (*chunk == NULL)
 		return false;
-	if (number <= slots->mask / 2)
+	if (number <= slots->mask / 8 * 5)
 		return true;
 	return grow_locked(set) || number <= slots->mask / 8 * 7;
+}
+
+static void store_key(struct cmr_intern *set, uint32_t number, struct cmr_key key)
+{
+	const uint32_t words[MOST_WORDS] = { (uint32_t)key.a, (uint32_t)(key.a >> 32),
+					     (uint32_t)key.b, (uint32_t)(key.b >> 32) };
+
+	memcpy(&set->chunks[number >> CMR_INTERN_CHUNK_LOG2]
+			   [(size_t)(number & (CMR_INTERN_CHUNK - 1)) * set->words],
+	       words, set->words * sizeof *words);
 }
 
 static uint32_t add_locked(struct cmr_intern *set, struct cmr_key key, uint64_t hash)
@@ -183,7 +225,7 @@ static uint32_t add_locked(struct cmr_intern *set, struct cmr_key key, uint64_t 
 	if (number > set->capacity || !reserve_locked(set, number))
 		return 0;
 	slots = atomic_load_explicit(&set->slots, memory_order_relaxed);
-	set->chunks[number >> CMR_INTERN_CHUNK_LOG2][number & (CMR_INTERN_CHUNK - 1)] = key;
+	store_key(set, number, key);
 	/* The number is taken before it is published, so that a fork in between wastes it. */
 	atomic_store_explicit(&set->n_keys, number, memory_order_release);
 	atomic_store_explicit(&slots->slot[find_free(slots, hash)],
