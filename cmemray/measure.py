@@ -174,6 +174,11 @@ class measure:
         return self._region.usage()
 
     @property
+    def is_forked(self) -> bool:
+        """Whether this is the child of a fork, and the measurement its parent's."""
+        return self._region.is_forked()
+
+    @property
     def figures(self) -> tuple[int, int, int, int, int, bool]:
         """The numbers that matter most, read at once: peak, total, count, left at the end (inside:
         now), microseconds of collections at the end, and whether there is more to say.
