@@ -75,12 +75,28 @@ class Region:
         basis: int = ...,
         exact: bool = ...,
         max_period: int = ...,
+        first_period: int = ...,
         threads: int = ...,
         trace_python_allocators: bool = ...,
         seed: int = ...,
     ) -> None: ...
+    def again(self, seed: int, first_period: int, /) -> Region:
+        """A new one with the options of this one, but for these two and the root."""
     def start(self, root: FrameType | None = None) -> None:
         """Begin. `root`: stacks of this thread end above this frame, which must outlive stop()."""
+    def begin(self, root: FrameType | None = None) -> None:
+        """start(), with the free lists emptied before if no region runs."""
+    def end(self, collect: bool | int, /) -> None:
+        """seal(), collect garbage, empty the free lists, stop(). No effect when not running.
+
+        `collect`: True for a full collection; a number for one if so many bytes are live when the
+        young garbage is gone.
+        """
+    def figures(self) -> tuple[int, int, int, int, int, bool]:
+        """(peak, total, count, current, microseconds from seal() to stop(), is more to be said).
+
+        More is to be said of children, losses, memory apart and old threads, and before stop().
+        """
     def seal(self) -> None:
         """Close the peak: peak, total, count and the locations at the peak no longer change."""
     def stop(self) -> None:

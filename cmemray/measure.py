@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 from binascii import crc32
 from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, NoReturn
@@ -39,6 +38,8 @@ class measure:
     trace_python_allocators: in basis "system", count Python's objects one by one too.
     root: stacks of this thread end above this frame, which must outlive the block.
     seed: for the samples; an equal seed gives equal estimates for an equal run.
+    locate_from: locations are of interest only for peaks of so many bytes or more. Sampling then
+        begins as coarse as that allows, which spares small blocks and small peaks the work.
     collect: collect garbage fully before leaks are read. A number: only when at least so many bytes
         are live after the young garbage is gone, since a full collection takes long in a large
         program.
@@ -50,9 +51,7 @@ class measure:
     __slots__ = (
         "__weakref__",
         "_collect",
-        "_empty_free_lists",
         "_limit",
-        "_n_running",
         "_old_threads",
         "_region",
         "root",
@@ -68,6 +67,7 @@ class measure:
         trace_python_allocators: bool = False,
         root: FrameType | None = None,
         seed: int | str | None = None,
+        locate_from: int | str = 0,
         collect: bool | int = False,
     ) -> None:
         from cmemray._load import core
@@ -83,55 +83,49 @@ class measure:
         #: Stacks of the starting thread end above this frame; may be set until start().
         self.root = root
         self._collect = collect
-        self._empty_free_lists = core.empty_free_lists
-        self._n_running = core.n_running
         self._old_threads: list[OldThread] | None = None
         exact = basis == "system" if attribution is None else attribution == "exact"
         self._region: Region = core.Region(
             basis=_BASES.index(basis),
             exact=exact,
-            max_period=_max_period(self._limit),
+            max_period=_MAX_PERIOD if self._limit is None else _period(self._limit),
+            first_period=_period(parse_size(locate_from)),
             threads=_THREADS.index(threads),
             trace_python_allocators=trace_python_allocators,
             seed=_seed(seed),
         )
 
+    def again(self, *, seed: int | str | None = None, locate_from: int = 0) -> measure:
+        """A new measurement with the settings of this one, but for `root`, and these two.
+
+        Cheaper than to make one anew. `locate_from` is a number of bytes.
+        """
+        new = object.__new__(measure)
+        new._limit = self._limit
+        new._collect = self._collect
+        new._old_threads = None
+        new.root = None
+        new._region = self._region.again(_seed(seed), _period(locate_from))
+        return new
+
     # --- run ----------------------------------------------------------------------------------
 
     def start(self) -> None:
         """Begin to count; what `with` does first."""
-        # What comes from the interpreter's free lists is never requested, so they are emptied,
-        # lest numbers depend on what ran before. To others that run it would look like frees.
-        if not self._n_running() and not self._empty_free_lists():
-            gc.collect()
-        # Nothing of ours may come after this. Nor may objects be made before it, or in stop():
-        # others that run would count them.
-        self._region.start(self.root)
+        # Empties the interpreter's free lists: what comes from them is never requested. Nothing of
+        # ours may come after this. Nor may objects be made before it, or in stop(): other
+        # measurements that run would count them.
+        self._region.begin(self.root)
 
     def stop(self) -> None:
         """End. First the peak is closed, then free lists are emptied, then leaks are read.
 
         The second call and later ones do nothing. Does not compare with the limit; see check().
         """
-        if not self._region.is_running():
-            return
-        self._region.seal()
         try:
-            if self._collect is not False:
-                self._collect_garbage()
-            if not self._empty_free_lists():
-                gc.collect()
+            self._region.end(self._collect)
         finally:
-            self._region.stop()
             self.root = None
-
-    def _collect_garbage(self) -> None:
-        # Who leaks less in all than matters cannot leak too much anywhere.
-        if self._collect is not True:
-            gc.collect(1)
-            if self._region.usage()["current"] < self._collect:
-                return
-        gc.collect()
 
     def check(self) -> None:
         """Raise `LimitExceeded` if the limit was reached, `MeasurementError` if that is unknown.
@@ -178,6 +172,21 @@ class measure:
     # another one, would go to its free lists.
     def _numbers(self) -> Usage:
         return self._region.usage()
+
+    @property
+    def is_forked(self) -> bool:
+        """Whether this is the child of a fork, and the measurement its parent's."""
+        return self._region.is_forked()
+
+    @property
+    def figures(self) -> tuple[int, int, int, int, int, bool]:
+        """The numbers that matter most, read at once: peak, total, count, left at the end (inside:
+        now), microseconds of collections at the end, and whether there is more to say.
+
+        More is to be said of children, losses, memory apart, threads older than the measurement, and
+        in the child of a fork.
+        """
+        return self._region.figures()
 
     @property
     def peak(self) -> int:
@@ -329,10 +338,9 @@ def _check_type(name: str, value: object, kind: type) -> None:
         raise TypeError(f"{name} {value!r} is a {type(value).__name__}, not {wanted}")
 
 
-def _max_period(limit: int | None) -> int:
-    if limit is None:
-        return _MAX_PERIOD
-    period = min(max(limit // _SAMPLES, 1), _MAX_PERIOD)
+def _period(peak: int) -> int:
+    """The largest sampling period that leaves a peak of so many bytes its samples."""
+    period = min(max(peak // _SAMPLES, 1), _MAX_PERIOD)
     return 1 << (period.bit_length() - 1)
 
 

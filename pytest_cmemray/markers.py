@@ -139,12 +139,11 @@ def usage(name: str) -> str:
 
 
 class Planner:
-    """Finds out what is asked of each test; the same marks are checked once, however often used."""
+    """Finds out what is asked of each test; equal marks are checked once, however often used."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        # Marks are kept with their plans, so that their ids stay their own.
-        self._plans: dict[tuple[int, ...], tuple[dict[str, pytest.Mark], Plan | str | None]] = {}
+        self._plans: dict[tuple[Any, ...], Plan | str | None] = {}
         self._unmarked = self._make({})
 
     def plan(self, item: pytest.Item) -> Plan | None:
@@ -152,12 +151,14 @@ class Planner:
         marks = closest_marks(item)
         if not marks:
             return self._unmarked
-        # Tests of one parametrized function share their marks.
-        key = tuple([id(mark) for mark in marks.values()])
-        known = self._plans.get(key)
-        if known is None:
-            known = self._plans[key] = (marks, self._check(marks))
-        plan = known[1]
+        key = tuple(map(_key, marks.values()))
+        try:
+            plan = self._plans[key]
+        except KeyError:
+            plan = self._plans[key] = self._check(marks)
+        except TypeError:
+            # An argument that has no hash; most such are mistakes.
+            plan = self._check(marks)
         if isinstance(plan, str):
             path, line, _ = item.location
             place = path if line is None else f"{path}:{line + 1}"
@@ -196,28 +197,39 @@ class Planner:
 def closest_marks(item: pytest.Item) -> dict[str, pytest.Mark]:
     """The marker of each of our names that stands closest to the test."""
     found: dict[str, pytest.Mark] = {}
-    # pytest lists the marks of a parameter set after those of the function it belongs to.
-    callspec = getattr(item, "callspec", None)
-    if callspec is not None:
-        for mark in callspec.marks:
-            if mark.name in MARKERS:
-                found.setdefault(mark.name, mark)
     node: Any = item
     while node is not None:
-        for mark in _own_marks(node):
-            if mark.name in MARKERS:
-                found.setdefault(mark.name, mark)
+        own = node.own_markers
+        if own:
+            if node is item:
+                # pytest lists the marks of a parameter set after those of the function it is for.
+                callspec = getattr(item, "callspec", None)
+                if callspec is not None and callspec.marks:
+                    own = [*callspec.marks, *own]
+            elif isinstance(node, pytest.Class):
+                own = _own_marks(node)
+            for mark in own:
+                if mark.name in MARKERS and mark.name not in found:
+                    found[mark.name] = mark
         node = node.parent
     return found
 
 
+def _key(mark: pytest.Mark) -> tuple[Any, ...]:
+    """Equal for marks that ask for the same: 1, 1.0 and True are equal, but not the same."""
+    args, named = mark.args, mark.kwargs
+    if len(args) == 1 and not named:
+        return mark.name, args[0], args[0].__class__
+    values = [*args, *named.values()]
+    return mark.name, len(args), tuple(named), tuple(values), tuple(map(type, values))
+
+
 def _own_marks(node: Any) -> Iterator[pytest.Mark]:
-    """Marks of a node, closest first: pytest lists those of base classes before a class's own."""
-    if isinstance(node, pytest.Class):
-        for base in node.obj.__mro__:
-            marks = base.__dict__.get("pytestmark", ())
-            for mark in marks if isinstance(marks, (list, tuple)) else [marks]:
-                yield mark.mark if isinstance(mark, pytest.MarkDecorator) else mark
+    """Marks of a class, closest first: pytest lists those of base classes before its own."""
+    for base in node.obj.__mro__:
+        marks = base.__dict__.get("pytestmark", ())
+        for mark in marks if isinstance(marks, (list, tuple)) else [marks]:
+            yield mark.mark if isinstance(mark, pytest.MarkDecorator) else mark
     yield from node.own_markers
 
 

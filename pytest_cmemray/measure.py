@@ -1,78 +1,121 @@
 """Drives the tracker around one test body, and turns what it measured into text and data.
 
-Imported when the first test is measured: it loads the compiled core.
+Imported when the first test is measured: it loads the compiled core. What only few tests need is
+imported when one does.
 """
 
 from __future__ import annotations
 
 import gc
-import os
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import cmemray
-from cmemray import explain
-from pytest_cmemray import leaked_objects, sections, verdict
 from pytest_cmemray.markers import Plan
 from pytest_cmemray.options import Settings
 from pytest_cmemray.transport import MOST_SITES, Data
+
+if TYPE_CHECKING:
+    from cmemray import explain
+    from pytest_cmemray import sections, verdict
 
 
 class MemoryProblem(cmemray.LimitExceeded):
     """A test did not keep what its memory markers ask for. The text is one sentence for each."""
 
-    def __init__(self, problems: list[sections.Problem]) -> None:
+    def __init__(self, problems: Sequence[sections.Problem]) -> None:
         super().__init__("\n".join(problem.sentence for problem in problems))
-        self.problems = problems
+        self.problems = list(problems)
 
 
-@dataclass
-class Outcome:
-    """What a measured test leaves behind for its report; no object of the test is kept."""
+class Kit:
+    """What measuring the tests of one plan takes, made once: checked measurements to copy."""
 
-    data: Data
-    problems: list[sections.Problem] = field(default_factory=list)
-    texts: list[tuple[str, str]] = field(default_factory=list)
+    def __init__(self, plan: Plan, settings: Settings) -> None:
+        self.plan = plan
+        self.settings = settings
+        self.leaks = self._leak_template()
+        self.peak = None if self._shares() else self._peak_template()
+        #: Nothing but the numbers of one measurement decides whether the test kept its limits.
+        self.is_plain = plan.objects is None and (self.leaks is None or self.peak is None)
+        #: Limits of the peak and of what is left; None for none.
+        self.limit = plan.limit
+        self.leak_limit = plan.leaks.limit if plan.leaks is not None else None
 
-    def fail(self, problems: list[sections.Problem]) -> None:
-        """Note the problems that the test is about to fail with."""
-        self.problems = problems
-        self.texts = [(problem.title, problem.section) for problem in problems]
-        first = problems[0]
-        self.data["problem"] = first.sentence
-        if first.path is not None:
-            self.data["path"], self.data["line"] = first.path, first.line
+    def run(self, nodeid: str, locate_from: int) -> Run:
+        """For one test; lines are of interest for peaks from `locate_from` bytes only."""
+        peak = leaks = None
+        if self.leaks is not None:
+            leaks = self.leaks.again(seed=nodeid)
+        if self.peak is not None:
+            peak = self.peak.again(seed=nodeid, locate_from=locate_from)
+        return Run(self, peak or leaks, leaks)
+
+    def _leak_template(self) -> Any:
+        leaks = self.plan.leaks
+        if leaks is None:
+            return None
+        # In basis system the peer counts Python's objects one by one for leaks, whatever is set.
+        return cmemray.measure(
+            limit=self.plan.limit if self._shares() else None,
+            basis=self.settings.basis,
+            attribution="exact",
+            threads=leaks.threads,
+            trace_python_allocators=self._leaks_trace(),
+            collect=leaks.limit,
+        )
+
+    def _peak_template(self) -> Any:
+        memory = self.plan.memory
+        return cmemray.measure(
+            limit=self.plan.limit,
+            basis=self.settings.basis,
+            attribution=memory.attribution if memory else self.settings.attribution,
+            threads=memory.threads if memory else self.settings.threads,
+            trace_python_allocators=self.settings.trace_python_allocators,
+        )
+
+    def _shares(self) -> bool:
+        """True when leaks and peak are read from one measurement."""
+        leaks, memory = self.plan.leaks, self.plan.memory
+        if leaks is None:
+            return False
+        threads = memory.threads if memory else self.settings.threads
+        trace = self.settings.trace_python_allocators
+        return threads == leaks.threads and trace == self._leaks_trace()
+
+    def _leaks_trace(self) -> bool:
+        return self.settings.trace_python_allocators or self.settings.basis == "system"
 
 
 class Run:
     """One measured test body. start() and stop() enclose it; then either judge() or excuse()."""
 
-    def __init__(self, nodeid: str, plan: Plan, settings: Settings) -> None:
-        self._plan = plan
-        self._settings = settings
-        self._seed = nodeid
-        self._pid = os.getpid()
-        self._tracer = cmemray.track_objects() if plan.objects else None
-        self._survivors: list[Any] = []
-        self._leaks = self._leak_region()
-        self._peak = self._leaks if self._shares_region() else self._peak_region()
+    __slots__ = ("_leaks", "_survivors", "_tracer", "figures", "kit", "numbers")
 
-    @property
-    def numbers(self) -> verdict.Measured:
-        """What was measured for the peak."""
-        measured: verdict.Measured = self._peak
-        return measured
+    def __init__(self, kit: Kit, peak: Any, leaks: Any) -> None:
+        self.kit = kit
+        #: What was measured for the peak.
+        self.numbers = peak
+        self._leaks = leaks
+        self._tracer = None if kit.plan.objects is None else cmemray.track_objects()
+        self._survivors: list[Any] = []
+        #: Of the peak's measurement, after stop(): see `cmemray.measure`.
+        self.figures: tuple[int, int, int, int, int, bool] = (0, 0, 0, 0, 0, False)
 
     @property
     def in_child(self) -> bool:
         """True in a child process that a measured test forked, and which runs on here."""
-        return os.getpid() != self._pid
+        return bool(self.numbers.is_forked)
 
     def start(self, root: FrameType) -> None:
         """Begin; `root` is a frame that outlives the measurement: stacks end above it."""
+        if self.kit.is_plain:
+            self.numbers.root = root
+            self.numbers.start()
+            return
         if self._tracer is not None:
             _collect()
             self._tracer.start(root)
@@ -92,24 +135,42 @@ class Run:
     def stop(self) -> None:
         """End. Objects that survive are found after a full collection."""
         # The region with the peak first: collecting for leaks is not the test's doing.
-        for region in self._regions():
-            region.stop()
-        if self._tracer is not None:
-            _collect()
-            self._survivors = self._tracer.stop()
+        self.numbers.stop()
+        if not self.kit.is_plain:
+            if self._leaks is not None:
+                self._leaks.stop()
+            if self._tracer is not None:
+                _collect()
+                self._survivors = self._tracer.stop()
+        self.figures = self.numbers.figures
+
+    def kept_its_limits(self) -> bool:
+        """True when the numbers alone say that there is nothing to say; else judge() decides."""
+        kit = self.kit
+        peak, _, _, left, _, more = self.figures
+        return (
+            kit.is_plain
+            and not more
+            and (kit.limit is None or peak < kit.limit)
+            and (kit.leak_limit is None or left < kit.leak_limit)
+        )
 
     def judge(self, before: int | None, paths: explain.Paths) -> list[sections.Problem]:
         """What is wrong with a test that passed otherwise; `before` is the peak not to exceed."""
-        findings = [verdict.judge_memory(self._plan, self._peak, before)]
+        from pytest_cmemray import sections, verdict
+
+        plan, style = self.kit.plan, self._style()
+        findings = [verdict.judge_memory(plan, self.numbers, before)]
         if self._leaks is not None:
-            findings.append(verdict.judge_leaks(self._plan, self._leaks, paths))
-        style = sections.Style(self._settings.verbosity, self._settings.stacks)
+            findings.append(verdict.judge_leaks(plan, self._leaks, paths))
         found = [finding for finding in findings if finding is not None]
         if len(found) == 2 and all(isinstance(one, verdict.Incomplete) for one in found):
             found.pop()
         problems = [sections.describe(finding, paths, style) for finding in found]
-        if self._plan.objects is not None:
-            survivors = leaked_objects.kept(self._survivors, self._plan.objects.filter_fn, paths)
+        if plan.objects is not None:
+            from pytest_cmemray import leaked_objects
+
+            survivors = leaked_objects.kept(self._survivors, plan.objects.filter_fn, paths)
             if survivors:
                 problems.append(leaked_objects.describe(survivors, paths, style))
             del survivors
@@ -120,79 +181,58 @@ class Run:
 
         What it left behind is not judged: its exception keeps the variables of every frame alive.
         """
-        finding = verdict.judge_memory(self._plan, self._peak, None)
-        if finding is None:
-            return []
-        style = sections.Style(self._settings.verbosity, self._settings.stacks)
-        return [sections.describe(finding, paths, style)]
+        from pytest_cmemray import sections, verdict
 
-    def data(self, before: int | None, paths: explain.Paths, with_sites: bool) -> Data:
-        """The numbers that travel with the report."""
-        numbers = self._peak
-        data: Data = {"peak": numbers.peak, "total": numbers.total, "count": numbers.count}
-        if self._plan.limit is not None:
-            data["limit"] = self._plan.limit
-            data["judged"] = verdict.judged_peak(numbers)
-        if before is not None:
-            data["was"] = before
-        collected = round(numbers.collection_time * 1e6)
-        if collected:
-            data["gc"] = collected
-        if with_sites:
-            data["sites"] = _sites(numbers, paths)
-        notes = verdict.notes(self._plan, numbers)
-        if notes:
-            data["notes"] = notes
-        return data
+        finding = verdict.judge_memory(self.kit.plan, self.numbers, None)
+        return [] if finding is None else [sections.describe(finding, paths, self._style())]
+
+    def notes(self) -> list[str]:
+        """What has to be said besides the verdict."""
+        if not self.figures[5]:
+            return []
+        from pytest_cmemray import verdict
+
+        return verdict.notes(self.kit.plan, self.numbers)
+
+    def judged(self) -> int:
+        """The peak that limits are compared with."""
+        if not self.figures[5]:
+            return self.figures[0]
+        from pytest_cmemray import verdict
+
+        return verdict.judged_peak(self.numbers)
+
+    def add_numbers(self, data: Data) -> None:
+        """The numbers that travel with the report of a test that is shown."""
+        data["peak"], data["total"], data["count"], _, collecting, _ = self.figures
+        if self.kit.limit is not None:
+            data["limit"] = self.kit.limit
+            data["judged"] = self.judged()
+        if collecting:
+            data["gc"] = collecting
+
+    def sites(self, paths: explain.Paths) -> list[tuple[str, int, bool]]:
+        """The lines that held the peak."""
+        return _sites(self.numbers, paths)
 
     def release(self) -> None:
         """Let go of everything that belongs to the test."""
         self._survivors = []
 
-    def _leak_region(self) -> Any:
-        if self._plan.leaks is None:
-            return None
-        # In basis system the peer counts Python's objects one by one for leaks, whatever is set.
-        return cmemray.measure(
-            limit=self._plan.limit if self._shares_region() else None,
-            basis=self._settings.basis,
-            attribution="exact",
-            threads=self._plan.leaks.threads,
-            trace_python_allocators=self._leaks_trace(),
-            seed=self._seed,
-            collect=self._plan.leaks.limit,
-        )
+    def _style(self) -> sections.Style:
+        from pytest_cmemray import sections
 
-    def _peak_region(self) -> Any:
-        memory = self._plan.memory
-        return cmemray.measure(
-            limit=self._plan.limit,
-            basis=self._settings.basis,
-            attribution=memory.attribution if memory else self._settings.attribution,
-            threads=memory.threads if memory else self._settings.threads,
-            trace_python_allocators=self._settings.trace_python_allocators,
-            seed=self._seed,
-        )
-
-    def _shares_region(self) -> bool:
-        """True when leaks and peak are read from one region."""
-        leaks, memory = self._plan.leaks, self._plan.memory
-        if leaks is None:
-            return False
-        threads = memory.threads if memory else self._settings.threads
-        trace = self._settings.trace_python_allocators
-        return threads == leaks.threads and trace == self._leaks_trace()
-
-    def _leaks_trace(self) -> bool:
-        return self._settings.trace_python_allocators or self._settings.basis == "system"
+        return sections.Style(self.kit.settings.verbosity, self.kit.settings.stacks)
 
     def _regions(self) -> list[Any]:
-        if self._leaks is None or self._leaks is self._peak:
-            return [self._peak]
-        return [self._peak, self._leaks]
+        if self._leaks is None or self._leaks is self.numbers:
+            return [self.numbers]
+        return [self.numbers, self._leaks]
 
 
 def _sites(numbers: verdict.Measured, paths: explain.Paths) -> list[tuple[str, int, bool]]:
+    from cmemray import explain
+
     sites: list[tuple[str, int, bool]] = []
     for line in explain.by_own_line(numbers.locations_at_peak(), paths)[:MOST_SITES]:
         if sites and line.size * 100 < numbers.peak:

@@ -27,8 +27,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """Check the settings and make the markers known."""
     markers.register(config)
-    session = Session(config, options.read_settings(config), Reports)
+    session = Session(config, options.read_settings(config), Reports, Statuses)
     config.stash[SESSION] = session
+    config.pluginmanager.register(Functions(session), "cmemray-functions")
     config.pluginmanager.register(End(session), "cmemray-end")
     if config.getoption("dist", "no") != "no":
         # Nothing runs in this process; what xdist's workers measure comes in their reports.
@@ -49,29 +50,40 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     if ours.marker_errors:
         manager.register(BadMarkers(ours), "cmemray-bad-markers")
     if not all(map(called_by_hook, session.items)):
-        manager.register(OtherItems(), "cmemray-other-items")
+        manager.register(OtherItems(ours), "cmemray-other-items")
 
 
-# Innermost of all wrappers: what other plugins do around the call is not the test's memory.
-@pytest.hookimpl(wrapper=True, trylast=True)
-def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> _Wrapper:
-    """Measure a test function."""
-    __tracebackhide__ = True
-    if pyfuncitem.config.stash[SESSION].plan(pyfuncitem) is not None:
-        return (yield from measured(pyfuncitem, sys._getframe(1)))
-    return (yield)
+class Functions:
+    """For test functions."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    # Innermost of all wrappers: what other plugins do around the call is not the test's memory.
+    @pytest.hookimpl(wrapper=True, trylast=True)
+    def pytest_pyfunc_call(self, pyfuncitem: pytest.Function) -> _Wrapper:
+        """Measure a test function."""
+        __tracebackhide__ = True
+        plan = self._session.plan(pyfuncitem)
+        if plan is None:
+            return (yield)
+        return (yield from measured(self._session, pyfuncitem, plan, sys._getframe(1)))
 
 
 class OtherItems:
     """For tests that are not functions which pytest calls through the hook above."""
 
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
     @pytest.hookimpl(wrapper=True, trylast=True)
     def pytest_runtest_call(self, item: pytest.Item) -> _Wrapper:
         """Measure a test of unittest, a doctest, or an item of another plugin."""
         __tracebackhide__ = True
-        if not called_by_hook(item) and item.config.stash[SESSION].plan(item) is not None:
-            return (yield from measured(item, sys._getframe(1)))
-        return (yield)
+        plan = None if called_by_hook(item) else self._session.plan(item)
+        if plan is None:
+            return (yield)
+        return (yield from measured(self._session, item, plan, sys._getframe(1)))
 
 
 class BadMarkers:
@@ -106,6 +118,10 @@ class Reports:
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Collect what was measured, before a worker sends the report and a terminal keeps it."""
         self._session.log(report)
+
+
+class Statuses:
+    """For runs in which a test failed on memory."""
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_report_teststatus(self, report: Any) -> tuple[str, str, str] | None:

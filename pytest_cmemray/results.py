@@ -42,7 +42,7 @@ class Largest:
 
     def __init__(self, most: int) -> None:
         self._most = most
-        self._heap: list[tuple[float, int, Entry | None]] = []
+        self._heap: list[tuple[float, int, Entry]] = []
         # Entries do not compare; the first of equals stays.
         self._order = itertools.count(0, -1)
 
@@ -50,7 +50,12 @@ class Largest:
         """True when a test with this value would be kept."""
         return not self._most or len(self._heap) < self._most or value > self._heap[0][0]
 
-    def add(self, value: float, entry: Entry | None) -> None:
+    def least(self) -> float:
+        """What a value must exceed to be kept; 0 while every one is."""
+        full = self._most and len(self._heap) >= self._most
+        return self._heap[0][0] if full else 0
+
+    def add(self, value: float, entry: Entry) -> None:
         """Keep `entry` if its value is among the highest."""
         if not self._most or len(self._heap) < self._most:
             heapq.heappush(self._heap, (value, next(self._order), entry))
@@ -59,7 +64,7 @@ class Largest:
 
     def entries(self) -> list[Entry]:
         """Highest first."""
-        return [entry for _, _, entry in sorted(self._heap, reverse=True) if entry is not None]
+        return [entry for _, _, entry in sorted(self._heap, reverse=True)]
 
 
 class Results:
@@ -70,7 +75,7 @@ class Results:
         self.problems: list[Entry] = []
         self.has_failures = False
         self.notes: dict[str, Note] = {}
-        self._highest = Largest(most)
+        self.largest = Largest(most)
         self._tightest = Largest(MOST_TIGHT)
 
     def add(self, nodeid: str, outcome: str, data: Data) -> None:
@@ -80,16 +85,22 @@ class Results:
         self.has_failures |= ("problem" in data and failed) or "error" in data
         for text in data.get("notes", ()):
             self.add_note(text, nodeid)
-        if "peak" not in data:
-            return
+        if "peak" in data:
+            self.count(nodeid, outcome, data)
+            if "problem" in data and failed:
+                self.problems.append(Entry(nodeid, outcome, data))
+
+    def count(self, nodeid: str, outcome: str, data: Data) -> None:
+        """Take in the numbers of a test alone."""
         self.measured += 1
-        entry = Entry(nodeid, outcome, data)
-        self._highest.add(data["peak"], entry)
+        peak = data["peak"]
+        if self.largest.takes(peak):
+            self.largest.add(peak, Entry(nodeid, outcome, data))
         limit = data.get("limit")
         if limit and outcome == "passed":
-            self._tightest.add(entry.judged / limit, entry)
-        if "problem" in data and failed:
-            self.problems.append(entry)
+            used = data.get("judged", peak) / limit
+            if self._tightest.takes(used):
+                self._tightest.add(used, Entry(nodeid, outcome, data))
 
     def add_note(self, text: str, nodeid: str | None = None) -> None:
         """Keep a note; the same one on many tests is kept once."""
@@ -100,7 +111,7 @@ class Results:
 
     def highest(self) -> list[Entry]:
         """The tests with the highest peaks."""
-        return self._highest.entries()
+        return self.largest.entries()
 
     def tightest(self) -> list[Entry]:
         """The passing tests that come closest to their limits."""

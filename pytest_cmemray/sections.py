@@ -13,6 +13,7 @@ from pytest_cmemray.markers import Plan
 MAX_MEMORY = "memray-max-memory"
 LEAKED_MEMORY = "memray-leaked-memory"
 TRACKED_OBJECTS = "memray-tracked-objects"
+_ENOUGH_SAMPLES = 32
 
 
 @dataclass(frozen=True)
@@ -131,7 +132,9 @@ def unjudged(plan: Plan, numbers: verdict.Measured, paths: explain.Paths) -> str
     if plan.limit is not None:
         peak, limit = format_sizes(numbers.peak, plan.limit)
         text = f"Peak {peak}, within the limit of {limit}"
-    text += explain.blame(numbers.locations_at_peak(), numbers.peak, paths)
+    # The sampling is laid out for a peak that reaches the limit; few samples name no line.
+    if numbers.sampling_period * _ENOUGH_SAMPLES <= max(numbers.peak, _ENOUGH_SAMPLES):
+        text += explain.blame(numbers.locations_at_peak(), numbers.peak, paths)
     if plan.leaks is not None or plan.objects is not None:
         text += (
             f"\n{format_size(numbers.leaked)} were left allocated; not judged, as the exception "

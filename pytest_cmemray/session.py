@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from types import FrameType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 
@@ -15,16 +15,18 @@ from pytest_cmemray.baseline import Baseline
 from pytest_cmemray.markers import MarkerError, Plan, Planner
 from pytest_cmemray.options import Settings
 from pytest_cmemray.outputs import junit
-from pytest_cmemray.results import Largest, Results
+from pytest_cmemray.results import Results
 
 if TYPE_CHECKING:
     from cmemray.explain import Paths
-    from pytest_cmemray.measure import Outcome, Run
+    from pytest_cmemray.measure import Kit, Run
     from pytest_cmemray.sections import Problem
 
 SESSION = pytest.StashKey["Session"]()
 _GAPS = "cmemray_gaps"
-_OUTCOME = pytest.StashKey["Outcome"]()
+_JUDGED = ("passed", "failed", "skipped")
+#: More than any peak.
+_ENDLESS = 1 << 62
 _UNMEASURED = "not measured: its plugin ran it past pytest's own hooks"
 
 
@@ -32,7 +34,11 @@ class Session:
     """State of a run, in the process that runs tests and in the one that reports them."""
 
     def __init__(
-        self, config: pytest.Config, settings: Settings, reports: Callable[[Session], object]
+        self,
+        config: pytest.Config,
+        settings: Settings,
+        reports: Callable[[Session], object],
+        statuses: Callable[[], object],
     ) -> None:
         self.settings = settings
         self.results = Results(settings.most_allocations)
@@ -41,11 +47,14 @@ class Session:
         self._config = config
         self._is_worker = hasattr(config, "workerinput")
         self._reports: Callable[[Session], object] | None = reports
+        self._statuses: Callable[[], object] | None = statuses
         self._planner = Planner(settings)
         self._expected: set[str] = set()
         self._baseline = Baseline(config, settings)
-        # Where the memory was is only looked up for tests that the report may show.
-        self._shown = Largest(settings.most_allocations)
+        self._kits: dict[int, Kit] = {}
+        # What measured tests leave behind for their reports, by the id of the item.
+        self._outcomes: dict[int, Outcome] = {}
+        self._reporting = settings.memray and not settings.hide_summary
         self._junit = junit.wanted(config)
         self._paths: dict[str, Paths] = {}
         self._sanitized: str | None = None
@@ -56,9 +65,11 @@ class Session:
     def plan(self, item: pytest.Item) -> Plan | None:
         """What is asked of a test, None for nothing; raises MarkerError."""
         plan = self._planner.plan(item)
-        if plan is None or self.settings.sanitizer == "track":
-            return plan
-        sanitizer = self._sanitizer()
+        if plan is None:
+            return None
+        sanitizer = self._sanitized
+        if sanitizer is None:
+            sanitizer = self._sanitized = self._sanitizer()
         if not sanitizer:
             return plan
         if plan.has_limit:
@@ -91,48 +102,91 @@ class Session:
 
     def start(self, item: pytest.Item, plan: Plan, root: FrameType) -> Run:
         """Begin to measure."""
-        from pytest_cmemray.measure import Run
-
-        # The marker may have come from a fixture.
-        self.register_reports()
-        run = Run(item.nodeid, plan, self.settings)
+        kit = self._kits.get(id(plan)) or self._make_kit(plan)
+        locate_from = _ENDLESS if kit.limit is None else kit.limit
+        if self._reporting:
+            locate_from = min(locate_from, int(self.results.largest.least()))
+        if self.settings.fail_on_increase:
+            locate_from = min(locate_from, self._before(item, kit) or _ENDLESS)
+        run = kit.run(item.nodeid, locate_from)
         run.start(root)
         return run
 
+    def _make_kit(self, plan: Plan) -> Kit:
+        from pytest_cmemray.measure import Kit
+
+        # The marker may have come from a fixture.
+        self.register_reports()
+        # The planner keeps the plan, so that its id stays its own.
+        kit = self._kits[id(plan)] = Kit(plan, self.settings)
+        return kit
+
     def finish(
         self, item: pytest.Item, plan: Plan, run: Run, failure: BaseException | None
-    ) -> list[Problem]:
+    ) -> Sequence[Problem]:
         """Stop; the problems to fail with, none for a test that `failure` ended."""
         run.stop()
+        if failure is None and run.kept_its_limits() and not getattr(item, "_excinfo", None):
+            before = self._before(item, run.kit) if self.settings.fail_on_increase else None
+            if before is None or run.figures[0] <= before:
+                self._outcomes[id(item)] = Outcome(item, self._data(item, run), ())
+                return ()
+        return self._judge(item, plan, run, failure)
+
+    def _judge(
+        self, item: pytest.Item, plan: Plan, run: Run, failure: BaseException | None
+    ) -> list[Problem]:
+        """What finish() does with a test that there is more to say about."""
         if run.in_child or isinstance(failure, (KeyboardInterrupt, pytest.exit.Exception)):
             run.release()
             return []
-        from pytest_cmemray.measure import Outcome
-
+        texts: list[tuple[str, str]] = []
+        outcome = Outcome(item, self._data(item, run), texts)
+        notes = run.notes()
+        if notes:
+            outcome.data["notes"] = notes
+        self._outcomes[id(item)] = outcome
         paths = self._paths_for(item)
-        before = self._before(item.nodeid, plan)
-        peak = run.numbers.peak
-        shown = self.settings.memray and not self.settings.hide_summary and self._shown.takes(peak)
-        outcome = Outcome(run.data(before, paths, with_sites=shown))
-        if shown:
-            self._shown.add(peak, None)
-        item.stash[_OUTCOME] = outcome
         try:
             ended = _ended(item, failure)
             if ended == "passed":
+                before = self._before(item, run.kit) if self.settings.fail_on_increase else None
                 try:
-                    problems = run.judge(before if self.settings.fail_on_increase else None, paths)
+                    problems = run.judge(before, paths)
                 except BaseException:
                     # A filter function failed; what is known of the peak is said all the same.
                     self._excuse(outcome, plan, run, paths, "failed")
                     raise
                 if problems:
-                    outcome.fail(problems)
+                    run.add_numbers(outcome.data)
+                    texts += [(problem.title, problem.section) for problem in problems]
+                    _say(outcome.data, problems[0])
                 return problems
             self._excuse(outcome, plan, run, paths, ended)
             return []
         finally:
             run.release()
+
+    def _data(self, item: pytest.Item, run: Run) -> transport.Data:
+        """The numbers that somebody will read: very many tests have next to nothing to send."""
+        data: transport.Data = {}
+        if self._reporting:
+            peak = data["peak"] = run.figures[0]
+            if self.results.largest.takes(peak):
+                run.add_numbers(data)
+                before = self._before(item, run.kit)
+                if before is not None:
+                    data["was"] = before
+                data["sites"] = run.sites(self._paths_for(item))
+                return data
+        if self._junit:
+            run.add_numbers(data)
+        elif run.kit.limit is not None:
+            if self._reporting:
+                data["limit"] = run.kit.limit
+            if self._baseline.available:
+                data["judged"] = run.judged()
+        return data
 
     def _excuse(self, outcome: Outcome, plan: Plan, run: Run, paths: Paths, ended: str) -> None:
         """Say, but do not enforce, what a test that ended by itself did with memory."""
@@ -146,44 +200,51 @@ class Session:
             if said:
                 outcome.data.setdefault("notes", []).extend(said)
             return
-        for problem in problems:
-            text = f"{problem.sentence}\n{problem.section}"
-            outcome.texts.append((problem.title, text))
+        texts = [(problem.title, f"{problem.sentence}\n{problem.section}") for problem in problems]
         if not problems and plan.has_limit:
-            text = sections.unjudged(plan, run.numbers, paths)
-            outcome.texts.append((sections.MAX_MEMORY, text))
+            texts = [(sections.MAX_MEMORY, sections.unjudged(plan, run.numbers, paths))]
+        outcome.texts.extend(texts)
 
     # -- its report
 
     def complete(self, item: pytest.Item, report: pytest.TestReport) -> None:
         """Put what was measured on the report of the call phase."""
-        outcome = item.stash.get(_OUTCOME, None)
-        if outcome is None:
+        outcome = self._outcomes.pop(id(item), None)
+        if outcome is None or outcome.item is not item:
             return
-        del item.stash[_OUTCOME]
-        report.sections.extend(outcome.texts)
-        for note in outcome.data.get("notes", ()):
-            if report.failed:
-                report.sections.append(("memray-notes", note))
-        transport.attach(report, outcome.data)
+        data = outcome.data
+        if outcome.texts:
+            report.sections.extend(outcome.texts)
+        if report.failed:
+            report.sections.extend(("memray-notes", note) for note in data.get("notes", ()))
+        transport.attach(report, data)
         if self._junit:
-            properties = junit.add_properties(item, outcome.data)
-            report.user_properties.extend(properties)
+            report.user_properties.extend(junit.add_properties(item, data))
 
     def log(self, report: pytest.TestReport) -> None:
         """Take in a report: of a test that ran here, or on the controller of a worker's."""
         data = transport.read(report)
         if data is None:
+            if report.when != "call":
+                return
             data = self._unmeasured(report)
-        if data is None or self._is_worker:
+            if data is None:
+                return
+        judged = report.outcome in _JUDGED
+        if self._is_worker:
+            if judged and "peak" in data:
+                self.results.count(report.nodeid, report.outcome, data)
             return
         if self._junit:
             junit.add_sections(report)
-        if report.outcome in ("passed", "failed", "skipped"):
+        if self._statuses is not None and "problem" in data:
+            self._config.pluginmanager.register(self._statuses(), "cmemray-statuses")
+            self._statuses = None
+        if judged:
             self.results.add(report.nodeid, report.outcome, data)
-            if report.passed and "judged" in data:
+            if report.outcome == "passed" and "judged" in data:
                 self._baseline.passed(report.nodeid, data["judged"])
-        if not report.failed:
+        if report.outcome != "failed":
             transport.drop(report)
 
     def _unmeasured(self, report: pytest.TestReport) -> transport.Data | None:
@@ -239,8 +300,8 @@ class Session:
 
     # -- helpers
 
-    def _before(self, nodeid: str, plan: Plan) -> int | None:
-        return self._baseline.before(nodeid) if plan.limit is not None else None
+    def _before(self, item: pytest.Item, kit: Kit) -> int | None:
+        return self._baseline.before(item.nodeid) if kit.limit is not None else None
 
     def _paths_for(self, item: pytest.Item) -> Paths:
         from cmemray.explain import Paths
@@ -259,14 +320,29 @@ class Session:
         return self._paths[folder]
 
     def _sanitizer(self) -> str:
-        if self._sanitized is None:
-            import ctypes
+        """The sanitizer that this process runs with and is not to be measured in, else ""."""
+        if self.settings.sanitizer == "track":
+            return ""
+        import ctypes
 
-            process = ctypes.CDLL(None)
-            names = {"__asan_init": "AddressSanitizer", "__tsan_init": "ThreadSanitizer"}
-            found = [name for symbol, name in names.items() if hasattr(process, symbol)]
-            self._sanitized = found[0] if found else ""
-        return self._sanitized
+        process = ctypes.CDLL(None)
+        names = {"__asan_init": "AddressSanitizer", "__tsan_init": "ThreadSanitizer"}
+        found = [name for symbol, name in names.items() if hasattr(process, symbol)]
+        return found[0] if found else ""
+
+
+class Outcome(NamedTuple):
+    """What a measured test leaves behind for its report; no object of the test is kept."""
+
+    item: pytest.Item
+    data: transport.Data
+    texts: Any  # list of (title, text), or an empty tuple when there will be none
+
+
+def _say(data: transport.Data, problem: Problem) -> None:
+    data["problem"] = problem.sentence
+    if problem.path is not None:
+        data["path"], data["line"] = problem.path, problem.line
 
 
 def _ended(item: pytest.Item, failure: BaseException | None) -> str:
@@ -299,17 +375,15 @@ def called_by_hook(item: pytest.Item) -> bool:
     return isinstance(item, pytest.Function) and not hasattr(item, "_excinfo")
 
 
-def measured(item: pytest.Item, caller: FrameType) -> Generator[None, Any, Any]:
+def measured(
+    session: Session, item: pytest.Item, plan: Plan, caller: FrameType
+) -> Generator[None, Any, Any]:
     """Around the call of a test: measure it, and fail it when it does not keep its limits.
 
     Fails inside the call phase, as the test itself would. `caller` is the frame that runs the
     wrapper, and calls the test as well.
     """
     __tracebackhide__ = True
-    session = item.config.stash[SESSION]
-    plan = session.plan(item)
-    if plan is None:
-        return (yield)
     run = session.start(item, plan, caller.f_back or caller)
     try:
         result = yield

@@ -19,7 +19,7 @@ MOST_SITES = 5
 class Data(TypedDict, total=False):
     """What is sent for one measured test. Sizes are bytes."""
 
-    peak: int
+    peak: int  # when the report of the run needs it; the others only for a test that is shown
     total: int
     count: int
     limit: int  # of limit_memory, when there is one

@@ -48,6 +48,8 @@ class Measured(Protocol):
     @property
     def incomplete_reason(self) -> str: ...  # noqa: D102
     @property
+    def sampling_period(self) -> int: ...  # noqa: D102
+    @property
     def children(self) -> Mapping[str, int]: ...  # noqa: D102
     @property
     def resized_old_bytes(self) -> int: ...  # noqa: D102

@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "codes.h"
-#include "frozen.h"
+#include "collect.h"
 #include "lines.h"
 #include "pymem.h"
 #include "quiet.h"
@@ -17,13 +17,6 @@
 #if CMR_FREE_THREADED
 PyMutex cmr_binding_mutex;
 #endif
-
-/* Functions of the module gc, kept so that a start does not look them up. */
-static struct {
-	PyObject *freeze, *unfreeze, *collect, *one;
-	PyObject *callbacks; /* the list gc.callbacks */
-	PyObject *aside;     /* its items while they are not to be called */
-} gc;
 
 /* --- functions ------------------------------------------------------------------------------- */
 
@@ -121,61 +114,13 @@ static PyObject *core_private_allocators(PyObject *module, PyObject *ignored)
 	return list;
 }
 
-static bool call(PyObject *function)
-{
-	PyObject *result = PyObject_CallNoArgs(function);
-
-	Py_XDECREF(result);
-	return result != NULL;
-}
-
-/* Empties the free lists by a full collection that has nothing to look at: all objects are frozen
- * meanwhile. Young garbage is collected first, else it would be promoted unseen. */
-static bool collect_frozen(void)
-{
-	PyObject *young = PyObject_CallOneArg(gc.collect, gc.one);
-	bool done;
-
-	Py_XDECREF(young);
-	if (young == NULL || !call(gc.freeze))
-		return false;
-	done = call(gc.collect);
-	return call(gc.unfreeze) && done;
-}
-
-/* Moves the items of FROM to the front of TO, unseen by any region. */
-static bool move_items(PyObject *to, PyObject *from)
-{
-	struct cmr_quiet quiet = cmr_quiet_begin();
-	bool done = PyList_SetSlice(to, 0, 0, from) == 0 &&
-		    PyList_SetSlice(from, 0, PY_SSIZE_T_MAX, NULL) == 0;
-
-	cmr_quiet_end(quiet);
-	return done;
-}
-
-/* Callbacks get a dict that goes to a free list afterwards; and it is no collection of theirs. */
-static bool collect_without_callbacks(void)
-{
-	bool done;
-
-	if (PyList_GET_SIZE(gc.callbacks) == 0)
-		return collect_frozen();
-	if (!move_items(gc.aside, gc.callbacks))
-		return false;
-	done = collect_frozen();
-	return move_items(gc.callbacks, gc.aside) && done;
-}
-
 static PyObject *core_empty_free_lists(PyObject *module, PyObject *ignored)
 {
+	int done = cmr_collect_free_lists();
+
 	(void)module;
 	(void)ignored;
-	if (CMR_FREE_THREADED || cmr_frozen_any())
-		Py_RETURN_FALSE;
-	if (!collect_without_callbacks())
-		return NULL;
-	Py_RETURN_TRUE;
+	return done < 0 ? NULL : PyBool_FromLong(done);
 }
 
 static PyObject *core_decode_lines(PyObject *module, PyObject *argument)
@@ -284,24 +229,6 @@ static bool register_shutdown(void)
 	return result != NULL;
 }
 
-static bool find_gc_functions(void)
-{
-	PyObject *module = PyImport_ImportModule("gc");
-
-	if (module == NULL)
-		return false;
-	Py_XSETREF(gc.freeze, PyObject_GetAttrString(module, "freeze"));
-	Py_XSETREF(gc.unfreeze, PyObject_GetAttrString(module, "unfreeze"));
-	Py_XSETREF(gc.collect, PyObject_GetAttrString(module, "collect"));
-	Py_XSETREF(gc.one, PyLong_FromLong(1));
-	Py_XSETREF(gc.callbacks, PyObject_GetAttrString(module, "callbacks"));
-	Py_XSETREF(gc.aside, PyList_New(0));
-	Py_DECREF(module);
-	return gc.freeze != NULL && gc.unfreeze != NULL && gc.collect != NULL &&
-	       gc.one != NULL && gc.callbacks != NULL && PyList_Check(gc.callbacks) &&
-	       gc.aside != NULL;
-}
-
 static bool add_new(PyObject *module, const char *name, PyObject *value)
 {
 	bool done = value != NULL && PyModule_AddObjectRef(module, name, value) == 0;
@@ -319,7 +246,7 @@ static int exec_module(PyObject *module)
 		PyErr_SetString(PyExc_ImportError, "cmemray measures from the main interpreter only");
 		return -1;
 	}
-	if (!init_process(&reason) || !register_shutdown() || !find_gc_functions())
+	if (!init_process(&reason) || !register_shutdown() || !cmr_collect_init())
 		return -1;
 	if (PyModule_AddIntConstant(module, "BASIS_REQUESTED", CMR_BASIS_REQUESTED) != 0 ||
 	    PyModule_AddIntConstant(module, "BASIS_SYSTEM", CMR_BASIS_SYSTEM) != 0 ||

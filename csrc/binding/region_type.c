@@ -3,25 +3,17 @@
  * handling. Methods take their arguments without a tuple for the same reason. */
 #include "region_type.h"
 
-#include <string.h>
 #include <time.h>
 #include <unistd.h>
 
+#include "collect.h"
 #include "frames.h"
 #include "os/memory.h"
 #include "quiet.h"
+#include "region_object.h"
 #include "rows.h"
 #include "session/session.h"
 #include "status.h"
-
-struct region_object {
-	PyObject ob_base;
-	struct cmr_region *region;                 /* never NULL after init */
-	uint64_t children_before[CMR_N_CHILDREN]; /* at start */
-	uint64_t children_after[CMR_N_CHILDREN];  /* at stop */
-	pid_t pid;                                /* of the process that started it */
-	double sealed_at, closing_time;           /* seconds: when, and from there to the stop */
-};
 
 static double now(void)
 {
@@ -31,48 +23,58 @@ static double now(void)
 	return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
 }
 
-static struct region_object *as_region(PyObject *self)
-{
-	return (struct region_object *)self;
-}
-
-static struct cmr_region *region_of(PyObject *self)
-{
-	return as_region(self)->region;
-}
-
 /* --- life ------------------------------------------------------------------------------------ */
 
-static bool check_options(int basis, int threads, unsigned long long period)
+static bool check_period(const char *name, unsigned long long period)
+{
+	if (period != 0 && (period & (period - 1)) == 0)
+		return true;
+	PyErr_Format(PyExc_ValueError, "%s %llu is no power of two", name, period);
+	return false;
+}
+
+static bool check_options(int basis, int threads)
 {
 	if (basis != CMR_BASIS_REQUESTED && basis != CMR_BASIS_SYSTEM)
 		PyErr_Format(PyExc_ValueError, "basis %d is neither BASIS_REQUESTED nor BASIS_SYSTEM",
 			     basis);
 	else if (threads < CMR_SCOPE_ALL || threads > CMR_SCOPE_CURRENT)
 		PyErr_Format(PyExc_ValueError, "threads %d is none of the THREADS_ constants", threads);
-	else if (period == 0 || (period & (period - 1)) != 0)
-		PyErr_Format(PyExc_ValueError, "max_period %llu is no power of two", period);
 	else
 		return true;
 	return false;
 }
 
-static int region_init(PyObject *self, PyObject *args, PyObject *keywords)
+/* False with MemoryError set. */
+static bool make(struct cmr_region_object *object, const struct cmr_region_options *options)
 {
-	static const char *const names[] = { "basis",   "exact", "max_period",
-					     "threads", "trace_python_allocators",
-					     "seed",    NULL };
-	int basis = CMR_BASIS_REQUESTED, exact = 0, threads = CMR_SCOPE_ALL, trace = 0;
-	unsigned long long max_period = 65536, seed = 0;
-	struct cmr_region_options options;
 	struct cmr_quiet quiet;
 
-	if (!PyArg_ParseTupleAndKeywords(args, keywords, "|$ipKipK:Region",
+	CMR_BINDING_ENTER();
+	quiet = cmr_quiet_begin();
+	object->region = cmr_region_new(options);
+	cmr_quiet_end(quiet);
+	CMR_BINDING_LEAVE();
+	if (object->region == NULL)
+		PyErr_NoMemory();
+	return object->region != NULL;
+}
+
+static int region_init(PyObject *self, PyObject *args, PyObject *keywords)
+{
+	static const char *const names[] = { "basis", "exact", "max_period", "first_period",
+					     "threads", "trace_python_allocators", "seed", NULL };
+	int basis = CMR_BASIS_REQUESTED, exact = 0, threads = CMR_SCOPE_ALL, trace = 0;
+	unsigned long long max_period = 65536, first_period = 1, seed = 0;
+	struct cmr_region_options options;
+
+	if (!PyArg_ParseTupleAndKeywords(args, keywords, "|$ipKKipK:Region",
 					 (char **)(uintptr_t)names, &basis, &exact, &max_period,
-					 &threads, &trace, &seed) ||
-	    !check_options(basis, threads, max_period))
+					 &first_period, &threads, &trace, &seed) ||
+	    !check_options(basis, threads) || !check_period("max_period", max_period) ||
+	    !check_period("first_period", first_period))
 		return -1;
-	if (region_of(self) != NULL) {
+	if (cmr_region_inside(self) != NULL) {
 		PyErr_SetString(PyExc_RuntimeError, "a Region is initialised once");
 		return -1;
 	}
@@ -81,19 +83,11 @@ static int region_init(PyObject *self, PyObject *args, PyObject *keywords)
 		.trace_python = trace != 0,
 		.exact = exact != 0,
 		.max_period = max_period,
+		.first_period = first_period,
 		.scope = (enum cmr_scope)threads,
 		.seed = seed,
 	};
-	CMR_BINDING_ENTER();
-	quiet = cmr_quiet_begin();
-	as_region(self)->region = cmr_region_new(&options);
-	cmr_quiet_end(quiet);
-	CMR_BINDING_LEAVE();
-	if (region_of(self) == NULL) {
-		PyErr_NoMemory();
-		return -1;
-	}
-	return 0;
+	return make(cmr_region_object(self), &options) ? 0 : -1;
 }
 
 static void region_dealloc(PyObject *self)
@@ -101,18 +95,33 @@ static void region_dealloc(PyObject *self)
 	PyTypeObject *type = Py_TYPE(self);
 
 	CMR_BINDING_ENTER();
-	cmr_session_free(region_of(self));
+	cmr_session_free(cmr_region_inside(self));
 	CMR_BINDING_LEAVE();
 	type->tp_free(self);
 	Py_DECREF(type);
 }
 
-/* A subclass or a failed __init__ could leave none. */
-static bool has_region(PyObject *self)
+/* again(seed, first_period): another one of the same options but for these. */
+static PyObject *region_again(PyObject *self, PyObject *const *args, Py_ssize_t n_args)
 {
-	if (region_of(self) == NULL)
-		PyErr_SetString(PyExc_RuntimeError, "this Region was not initialised");
-	return region_of(self) != NULL;
+	PyTypeObject *type = Py_TYPE(self);
+	struct cmr_region_options options;
+	PyObject *other;
+
+	if (!cmr_region_is_made(self))
+		return NULL;
+	if (n_args != 2)
+		return PyErr_Format(PyExc_TypeError, "again() takes seed and first_period");
+	options = cmr_region_inside(self)->options;
+	options.root = NULL;
+	options.seed = PyLong_AsUnsignedLongLongMask(args[0]);
+	options.first_period = PyLong_AsUnsignedLongLong(args[1]);
+	if (PyErr_Occurred() || !check_period("first_period", options.first_period))
+		return NULL;
+	other = type->tp_alloc(type, 0);
+	if (other != NULL && !make(cmr_region_object(other), &options))
+		Py_CLEAR(other);
+	return other;
 }
 
 /* --- start, seal, stop ----------------------------------------------------------------------- */
@@ -143,36 +152,58 @@ static bool parse_root(PyObject *const *args, Py_ssize_t n_args, PyObject *names
 	return true;
 }
 
-static void read_children(uint64_t out[CMR_N_CHILDREN])
-{
-	for (unsigned i = 0; i < CMR_N_CHILDREN; i++)
-		out[i] = atomic_load_explicit(&cmr_children[i], memory_order_relaxed);
-}
-
-static PyObject *region_start(PyObject *self, PyObject *const *args, Py_ssize_t n_args,
-			      PyObject *names)
+static PyObject *start(PyObject *self, PyObject *root)
 {
 	struct cmr_error err;
 	enum cmr_status status;
-	PyObject *root;
 
-	if (!has_region(self) || !parse_root(args, n_args, names, &root))
-		return NULL;
 	CMR_BINDING_ENTER();
-	if (!region_of(self)->started) {
-		region_of(self)->options.root =
+	if (!cmr_region_inside(self)->started) {
+		cmr_region_inside(self)->options.root =
 			root != NULL ? cmr_frames_of_object((PyFrameObject *)root) : NULL;
-		read_children(as_region(self)->children_before);
-		as_region(self)->pid = getpid();
+		cmr_region_read_children(cmr_region_object(self)->children_before);
+		cmr_region_object(self)->pid = getpid();
 	}
-	status = cmr_session_start(region_of(self), &err);
+	status = cmr_session_start(cmr_region_inside(self), &err);
 	CMR_BINDING_LEAVE();
 	if (status != CMR_OK)
 		return cmr_raise(&err);
 	Py_RETURN_NONE;
 }
 
-static void seal(struct region_object *object)
+static PyObject *region_start(PyObject *self, PyObject *const *args, Py_ssize_t n_args,
+			      PyObject *names)
+{
+	PyObject *root;
+
+	if (!cmr_region_is_made(self) || !parse_root(args, n_args, names, &root))
+		return NULL;
+	return start(self, root);
+}
+
+static bool any_running(void)
+{
+	unsigned open = 0;
+
+	for (unsigned plane = 0; plane < CMR_N_PLANES; plane++)
+		open |= cmr_planes[plane].open;
+	return open != 0;
+}
+
+/* What comes from the interpreter's free lists is never requested, so they are emptied before, lest
+ * numbers depend on what ran before. To others that run it would look like frees. */
+static PyObject *region_begin(PyObject *self, PyObject *const *args, Py_ssize_t n_args,
+			      PyObject *names)
+{
+	PyObject *root;
+
+	if (!cmr_region_is_made(self) || !parse_root(args, n_args, names, &root) ||
+	    (!any_running() && !cmr_collect_or_fully()))
+		return NULL;
+	return start(self, root);
+}
+
+static void seal(struct cmr_region_object *object)
 {
 	if (!object->region->started || object->region->stopped)
 		return;
@@ -184,44 +215,89 @@ static void seal(struct region_object *object)
 static PyObject *region_seal(PyObject *self, PyObject *ignored)
 {
 	(void)ignored;
-	if (!has_region(self))
+	if (!cmr_region_is_made(self))
 		return NULL;
 	CMR_BINDING_ENTER();
-	seal(as_region(self));
+	seal(cmr_region_object(self));
 	CMR_BINDING_LEAVE();
 	Py_RETURN_NONE;
 }
 
-static PyObject *region_stop(PyObject *self, PyObject *ignored)
+static void stop(struct cmr_region_object *object)
 {
-	struct region_object *object = as_region(self);
 	struct cmr_region *region = object->region;
 
-	(void)ignored;
-	if (!has_region(self))
-		return NULL;
 	CMR_BINDING_ENTER();
 	seal(object);
 	if (region->started && !region->stopped) {
-		read_children(object->children_after);
+		cmr_region_read_children(object->children_after);
 		cmr_session_stop(region);
 		object->closing_time = now() - object->sealed_at;
 	}
 	CMR_BINDING_LEAVE();
+}
+
+static PyObject *region_stop(PyObject *self, PyObject *ignored)
+{
+	(void)ignored;
+	if (!cmr_region_is_made(self))
+		return NULL;
+	stop(cmr_region_object(self));
+	Py_RETURN_NONE;
+}
+
+/* Garbage that is to be gone before leaks are read. COLLECT is True, or the least number of live
+ * bytes that a full collection is worth; False: only what free lists take. */
+static bool collect_before_leaks(struct cmr_region *region, PyObject *collect)
+{
+	struct cmr_totals totals;
+	unsigned long long least;
+
+	if (collect == Py_True)
+		return cmr_collect_fully() && cmr_collect_or_fully();
+	if (collect != Py_False) {
+		least = PyLong_AsUnsignedLongLong(collect);
+		if (PyErr_Occurred() || !cmr_collect_young())
+			return false;
+		/* Who leaks less in all than matters cannot leak too much anywhere. */
+		cmr_session_totals(region, &totals);
+		if (totals.current >= least && !cmr_collect_fully())
+			return false;
+	}
+	return cmr_collect_or_fully();
+}
+
+static PyObject *region_end(PyObject *self, PyObject *collect)
+{
+	struct cmr_region_object *object = cmr_region_object(self);
+	bool done;
+
+	if (!cmr_region_is_made(self))
+		return NULL;
+	if (!object->region->started || object->region->stopped)
+		Py_RETURN_NONE;
+	CMR_BINDING_ENTER();
+	seal(object);
+	CMR_BINDING_LEAVE();
+	/* A collection may end a region, by the finaliser of something: then stop does nothing. */
+	done = collect_before_leaks(object->region, collect);
+	stop(object);
+	if (!done)
+		return NULL;
 	Py_RETURN_NONE;
 }
 
 static PyObject *region_is_running(PyObject *self, PyObject *ignored)
 {
 	(void)ignored;
-	if (!has_region(self))
+	if (!cmr_region_is_made(self))
 		return NULL;
-	return PyBool_FromLong(region_of(self)->started && !region_of(self)->stopped);
+	return PyBool_FromLong(cmr_region_inside(self)->started && !cmr_region_inside(self)->stopped);
 }
 
 static PyObject *region_is_forked(PyObject *self, PyObject *ignored)
 {
-	struct region_object *object = as_region(self);
+	struct cmr_region_object *object = cmr_region_object(self);
 
 	(void)ignored;
 	return PyBool_FromLong(object->pid != 0 && object->pid != getpid());
@@ -230,138 +306,7 @@ static PyObject *region_is_forked(PyObject *self, PyObject *ignored)
 static PyObject *region_closing_time(PyObject *self, PyObject *ignored)
 {
 	(void)ignored;
-	return PyFloat_FromDouble(as_region(self)->closing_time);
-}
-
-/* --- numbers --------------------------------------------------------------------------------- */
-
-static PyObject *region_usage(PyObject *self, PyObject *ignored)
-{
-	struct cmr_totals t;
-	struct cmr_quiet quiet;
-	PyObject *result;
-
-	(void)ignored;
-	if (!has_region(self))
-		return NULL;
-	quiet = cmr_quiet_begin();
-	cmr_session_totals(region_of(self), &t);
-	result = Py_BuildValue(
-		"{sK sK sK sK sK sK sK sK sK sK sK}", "current", (unsigned long long)t.current,
-		"current_blocks", (unsigned long long)t.current_blocks, "peak",
-		(unsigned long long)t.peak, "peak_blocks", (unsigned long long)t.peak_blocks, "total",
-		(unsigned long long)t.total, "count", (unsigned long long)t.count, "sampling_period",
-		(unsigned long long)t.period, "peak_without_old_threads",
-		(unsigned long long)t.own_peak, "old_threads_at_peak",
-		(unsigned long long)t.old_at_peak, "resized_old_bytes",
-		(unsigned long long)t.resized_old, "largest_block", (unsigned long long)t.largest);
-	cmr_quiet_end(quiet);
-	return result;
-}
-
-static PyObject *region_apart(PyObject *self, PyObject *ignored)
-{
-	uint64_t resident[CMR_N_RANGE_CLASSES];
-	struct cmr_quiet quiet;
-	struct cmr_apart apart;
-	PyObject *result;
-
-	(void)ignored;
-	if (!has_region(self))
-		return NULL;
-	quiet = cmr_quiet_begin();
-	cmr_region_apart(region_of(self), &apart);
-	cmr_session_resident(region_of(self), resident);
-#define PAIR(class)                                                                                \
-	(unsigned long long)apart.mapped[class], (unsigned long long)resident[class]
-	result = Py_BuildValue("{s(KK) s(KK) s(KK)}", "reserved", PAIR(CMR_RANGE_RESERVED), "shared",
-			       PAIR(CMR_RANGE_SHARED), "file", PAIR(CMR_RANGE_FILE));
-#undef PAIR
-	cmr_quiet_end(quiet);
-	return result;
-}
-
-/* Adds NAME: NUMBER to DICT; false with an exception set. */
-static bool set_number(PyObject *dict, const char *name, uint64_t number)
-{
-	PyObject *value = PyLong_FromUnsignedLongLong(number);
-	bool done = value != NULL && PyDict_SetItemString(dict, name, value) == 0;
-
-	Py_XDECREF(value);
-	return done;
-}
-
-static PyObject *region_losses(PyObject *self, PyObject *ignored)
-{
-	struct cmr_totals totals;
-	struct cmr_quiet quiet;
-	PyObject *result;
-
-	(void)ignored;
-	if (!has_region(self))
-		return NULL;
-	quiet = cmr_quiet_begin();
-	cmr_session_totals(region_of(self), &totals);
-	result = PyDict_New();
-#define X(name)                                                                                    \
-	if (result != NULL && !set_number(result, #name, totals.losses.name))                      \
-		Py_CLEAR(result);
-	CMR_LOSS_LIST(X)
-#undef X
-	cmr_quiet_end(quiet);
-	return result;
-}
-
-static PyObject *region_children(PyObject *self, PyObject *ignored)
-{
-	static const char *const names[CMR_N_CHILDREN] = { "fork", "vfork", "posix_spawn", "system",
-							   "popen" };
-	struct region_object *object = as_region(self);
-	uint64_t now[CMR_N_CHILDREN];
-	struct cmr_quiet quiet;
-	PyObject *result;
-
-	(void)ignored;
-	if (!has_region(self))
-		return NULL;
-	quiet = cmr_quiet_begin();
-	if (object->region->stopped)
-		memcpy(now, object->children_after, sizeof now);
-	else
-		read_children(now);
-	result = PyDict_New();
-	for (unsigned i = 0; result != NULL && object->region->started && i < CMR_N_CHILDREN; i++)
-		if (now[i] != object->children_before[i] &&
-		    !set_number(result, names[i], now[i] - object->children_before[i]))
-			Py_CLEAR(result);
-	cmr_quiet_end(quiet);
-	return result;
-}
-
-static PyObject *region_old_threads(PyObject *self, PyObject *ignored)
-{
-	struct cmr_old_thread threads[CMR_MAX_OLD_THREADS];
-	struct cmr_quiet quiet;
-	PyObject *result, *item;
-	unsigned n;
-
-	(void)ignored;
-	if (!has_region(self))
-		return NULL;
-	quiet = cmr_quiet_begin();
-	n = cmr_region_old_threads(region_of(self), threads);
-	result = PyList_New((Py_ssize_t)n);
-	for (unsigned i = 0; result != NULL && i < n; i++) {
-		item = Py_BuildValue("(iKK)", (int)threads[i].native_id,
-				     (unsigned long long)threads[i].bytes,
-				     (unsigned long long)threads[i].blocks);
-		if (item == NULL)
-			Py_CLEAR(result);
-		else
-			PyList_SET_ITEM(result, (Py_ssize_t)i, item);
-	}
-	cmr_quiet_end(quiet);
-	return result;
+	return PyFloat_FromDouble(cmr_region_object(self)->closing_time);
 }
 
 /* --- locations ------------------------------------------------------------------------------- */
@@ -396,11 +341,11 @@ static PyObject *locate(PyObject *self, bool peak)
 	struct cmr_quiet quiet;
 	PyObject *list;
 
-	if (!has_region(self))
+	if (!cmr_region_is_made(self))
 		return NULL;
 	CMR_BINDING_ENTER();
 	quiet = cmr_quiet_begin();
-	list = build_rows(region_of(self), peak);
+	list = build_rows(cmr_region_inside(self), peak);
 	cmr_quiet_end(quiet);
 	CMR_BINDING_LEAVE();
 	return list;
@@ -420,6 +365,9 @@ static PyObject *region_leaks(PyObject *self, PyObject *ignored)
 
 /* --- type ------------------------------------------------------------------------------------ */
 
+#define NUMBERS(name, text)                                                                        \
+	{ #name, cmr_region_get_##name, METH_NOARGS, PyDoc_STR(#name "($self, /)\n--\n\n" text) }
+
 #define METHOD(name, text)                                                                         \
 	{ #name, region_##name, METH_NOARGS, PyDoc_STR(#name "($self, /)\n--\n\n" text) }
 
@@ -427,23 +375,33 @@ static PyMethodDef region_methods[] = {
 	{ "start", (PyCFunction)(void (*)(void))region_start, METH_FASTCALL | METH_KEYWORDS,
 	  PyDoc_STR("start($self, /, root=None)\n--\n\n"
 		    "Begin to count; stacks of this thread end above frame root.") },
+	{ "begin", (PyCFunction)(void (*)(void))region_begin, METH_FASTCALL | METH_KEYWORDS,
+	  PyDoc_STR("begin($self, /, root=None)\n--\n\n"
+		    "Empty the free lists if no other region runs, then start.") },
+	{ "end", region_end, METH_O,
+	  PyDoc_STR("end($self, collect, /)\n--\n\n"
+		    "Seal, collect garbage as asked, empty the free lists, stop.") },
+	{ "again", (PyCFunction)(void (*)(void))region_again, METH_FASTCALL,
+	  PyDoc_STR("again($self, seed, first_period, /)\n--\n\n"
+		    "A new one with the options of this one but for these two.") },
+	NUMBERS(figures, "(peak, total, count, current, closing time, whether there is more to say)."),
 	METHOD(seal, "Close the peak: peak, total and count no longer change."),
 	METHOD(stop, "End; what is live now are the leaks."),
 	METHOD(is_running, "Has it been started, and not stopped?"),
 	METHOD(is_forked, "Is this a child process, forked after the start?"),
 	METHOD(closing_time, "Seconds from seal to stop, 0.0 before."),
-	METHOD(usage, "Exact numbers, for the moment or final: bytes and blocks by name."),
-	METHOD(apart, "Mappings beside the peak: (bytes mapped at the most, resident at the end)."),
-	METHOD(losses, "What could not be recorded, by kind."),
+	NUMBERS(usage, "Exact numbers, for the moment or final: bytes and blocks by name."),
+	NUMBERS(apart, "Mappings beside the peak: (bytes mapped at the most, resident at the end)."),
+	NUMBERS(losses, "What could not be recorded, by kind."),
 	METHOD(locations_at_peak, "Rows (bytes, blocks, allocator, frames, estimated)."),
 	METHOD(leaks, "Rows of what is live now, or was at the stop."),
-	METHOD(old_threads, "(native id, bytes, blocks) of threads older than the region."),
-	METHOD(children, "Child processes started meanwhile, by function."),
+	NUMBERS(old_threads, "(native id, bytes, blocks) of threads older than the region."),
+	NUMBERS(children, "Child processes started meanwhile, by function."),
 	{ NULL, NULL, 0, NULL },
 };
 
 #define REGION_DOC                                                                                 \
-	"Region(*, basis=0, exact=False, max_period=65536, threads=0, "                            \
+	"Region(*, basis=0, exact=False, max_period=65536, first_period=1, threads=0, "            \
 	"trace_python_allocators=False, seed=0)\n--\n\n"                                           \
 	"A stretch of the program whose allocations are counted."
 
@@ -457,7 +415,7 @@ static PyType_Slot region_slots[] = {
 
 static PyType_Spec region_spec = {
 	.name = "cmemray._core.Region",
-	.basicsize = (int)sizeof(struct region_object),
+	.basicsize = (int)sizeof(struct cmr_region_object),
 	.flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_IMMUTABLETYPE,
 	.slots = region_slots,
 };

@@ -15,6 +15,8 @@ def test_bad_options():
         {"threads": 3},
         {"max_period": 3},
         {"max_period": 0},
+        {"first_period": 3},
+        {"first_period": 0},
     ):
         with pytest.raises(ValueError):
             core.Region(**options)
@@ -165,3 +167,36 @@ def test_status_is_numbers():
     assert core.status()["regions_open"] == before["regions_open"] + 1
     del region
     assert core.status()["regions_open"] == before["regions_open"]
+
+
+def test_another_region_of_the_same_options():
+    for arguments in ((), (1,), (1, 3), (1, 0), ("x", 1), (1, -1)):
+        with pytest.raises((TypeError, ValueError, OverflowError)):
+            core.Region().again(*arguments)
+    first = core.Region(exact=True)
+    first.start()
+    second = first.again(-1, 64)
+    second.start()
+    assert core.n_running() == 2
+    second.stop()
+    first.stop()
+    assert second.usage()["sampling_period"] == 1
+    assert second.figures()[0] <= first.figures()[0]
+
+
+def test_end_without_begin_does_nothing():
+    region = core.Region()
+    region.end(True)
+    region.begin()
+    region.end(True)
+    region.end("no number, and not looked at")
+    with pytest.raises(RuntimeError, match="before"):
+        region.begin()
+
+
+def test_end_with_a_bad_argument_ends_all_the_same():
+    region = core.Region()
+    region.begin()
+    with pytest.raises(TypeError):
+        region.end("x")
+    assert not region.is_running()

@@ -165,6 +165,30 @@ CMR_TEST(locations_are_forgotten_when_nobody_needs_them)
 	cmr_region_free(r);
 }
 
+CMR_TEST(a_first_period_spares_small_peaks_their_locations)
+{
+	struct cmr_region *r = open_with(
+		(struct cmr_region_options){ .max_period = 1024, .first_period = 256 });
+	struct cmr_plane *plane = &cmr_planes[OUTER];
+
+	CHECK_EQ_U64(plane->period_log2, 8);
+	alloc(1, 256 * 2048 - 1);
+	CHECK_EQ_U64(totals(r).period, 256);
+	CHECK(!totals(r).exact);
+	alloc(2, 1);
+	CHECK_EQ_U64(totals(r).period, 512);
+	CHECK_EQ_U64(totals(r).peak, 256 * 2048);
+	cmr_region_free(r);
+	r = open_with((struct cmr_region_options){ .max_period = 64, .first_period = 256 });
+	CHECK_EQ_U64(plane->period_log2, 6);
+	cmr_region_free(r);
+	r = open_with((struct cmr_region_options){
+		.exact = true, .max_period = 64, .first_period = 64 });
+	CHECK_EQ_U64(plane->period_log2, 0);
+	CHECK(totals(r).exact);
+	cmr_region_free(r);
+}
+
 CMR_TEST(periods_follow_live_bytes)
 {
 	struct cmr_region *r = open_with((struct cmr_region_options){ .max_period = 1024 });

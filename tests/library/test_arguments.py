@@ -23,6 +23,8 @@ import cmemray
         ({"threads": "mine"}, ValueError, "'all', 'test' or 'current'"),
         ({"threads": None}, ValueError, "'all', 'test' or 'current'"),
         ({"trace_python_allocators": 1}, TypeError, "not a bool"),
+        ({"locate_from": -1}, ValueError, "negative"),
+        ({"locate_from": 1.5}, TypeError, "float"),
         ({"collect": "yes"}, TypeError, "not a number"),
         ({"root": "main"}, TypeError, "not a frame"),
         ({"seed": 1.5}, TypeError, "not a number or text"),

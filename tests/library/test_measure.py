@@ -1,7 +1,10 @@
 """What a measured block sees of itself."""
 
 import gc
+import mmap
+import subprocess
 import sys
+import threading
 
 import pytest
 from shared_fixtures import needs_gil, span
@@ -262,3 +265,79 @@ def test_small_blocks_are_exact_without_being_asked():
     assert not m.estimated
     assert sum(row.count for row in m.locations_at_peak()) == m.peak_blocks
     del held
+
+
+def test_locations_of_interest_only_for_large_peaks():
+    """locate_from: sampled from the start, as coarse as leaves that peak 2048 samples."""
+    with cmemray.measure(locate_from="1 MiB") as small:
+        kept = [bytes(100) for _ in range(100)]
+    assert (small.sampling_period, small.peak_blocks > 100) == (512, True)
+    del kept
+    with cmemray.measure(limit=2**30, locate_from=2**40) as limited:
+        pass
+    assert limited.sampling_period == 65536
+    with cmemray.measure(limit=2**21, locate_from=2**40) as limited:
+        pass
+    assert limited.sampling_period == 1024
+    with cmemray.measure(locate_from=2**40, attribution="exact") as exact:
+        pass
+    assert exact.sampling_period == 1
+
+
+def test_what_is_larger_than_locate_from_has_its_samples():
+    with cmemray.measure(locate_from=100_000, seed=1) as m:
+        kept = [bytes(1000) for _ in range(1000)]
+    assert len(kept) == 1000
+    assert 1 < m.sampling_period <= m.peak / 1024
+    [first, *_] = m.locations_at_peak()
+    assert first.size > 0.8 * m.peak
+
+
+def test_again_is_a_new_measurement_with_equal_settings():
+    template = cmemray.measure(limit=2**21, threads="current", collect=True)
+    first = template.again(seed="a", locate_from=2**20)
+    with first:
+        kept = bytearray(1_000_000)
+    second = template.again()
+    with second:
+        pass
+    assert (first.sampling_period, second.sampling_period) == (512, 1)
+    assert first.peak > len(kept) > second.peak
+    with pytest.raises(cmemray.LimitExceeded), template.again():
+        bytearray(2**21)
+    assert template.peak == 0
+
+
+def test_figures_are_the_numbers_and_whether_there_is_more_to_say():
+    with cmemray.measure() as m:
+        kept = bytearray(1000)
+        assert m.figures[5]
+    peak, total, count, left, collecting, more = m.figures
+    assert (peak, total, count, left) == (m.peak, m.total, m.count, m.leaked)
+    assert peak >= len(kept)
+    assert 0 <= collecting <= m.collection_time * 1e6
+    assert not more
+
+
+@pytest.mark.parametrize("what", ["child", "mapping", "thread"])
+def test_figures_tell_that_there_is_more_to_say(what):
+    asked, done = threading.Event(), threading.Event()
+
+    def allocate():
+        asked.wait()
+        bytearray(1000)
+        done.set()
+
+    thread = threading.Thread(target=allocate)
+    thread.start()
+    with cmemray.measure() as m:
+        if what == "child":
+            subprocess.run([sys.executable, "-S", "-c", ""], check=True)
+        elif what == "mapping":
+            mmap.mmap(-1, 4096).close()
+        else:
+            asked.set()
+            done.wait()
+    asked.set()
+    thread.join()
+    assert m.figures[5]

@@ -53,6 +53,26 @@ enum cmr_status cmr_plane_init(enum cmr_plane_id id, struct cmr_error *err)
 	return CMR_OK;
 }
 
+/* log2 of a power of two, at most the largest period there is. */
+static uint8_t log2_of(uint64_t power)
+{
+	int log2 = power > 1 ? 63 - __builtin_clzll(power) : 0;
+
+	return (uint8_t)(log2 < CMR_MAX_PERIOD_LOG2 ? log2 : CMR_MAX_PERIOD_LOG2);
+}
+
+static uint8_t max_period_log2(const struct cmr_region *region)
+{
+	return region->options.exact ? 0 : log2_of(region->options.max_period);
+}
+
+static uint8_t first_period_log2(const struct cmr_region *region)
+{
+	uint8_t first = log2_of(region->options.first_period), most = max_period_log2(region);
+
+	return first < most ? first : most;
+}
+
 /* --- storage -------------------------------------------------------------------------------- */
 
 /* Nobody needs a location any more: begin anew when there are many. */
@@ -92,6 +112,7 @@ struct cmr_region *cmr_region_new(const struct cmr_region_options *options)
 				       .plane = cmr_region_plane(options),
 				       .slot = -1 };
 	region->churn_mark = UINT64_MAX;
+	region->period_log2 = first_period_log2(region);
 	cmr_ledger_clear(&region->ledger);
 	cmr_usages_restart(&region->usages);
 	return region;
@@ -153,19 +174,6 @@ static void reseed_locked(struct cmr_plane *plane, uint64_t seed)
 {
 	plane->seed = cmr_mix(plane->seed + seed + 0x9e3779b97f4a7c15u);
 	cmr_tags_publish_locked(plane);
-}
-
-/* log2 of a power of two, at most the largest period there is. */
-static uint8_t log2_of(uint64_t power)
-{
-	int log2 = power > 1 ? 63 - __builtin_clzll(power) : 0;
-
-	return (uint8_t)(log2 < CMR_MAX_PERIOD_LOG2 ? log2 : CMR_MAX_PERIOD_LOG2);
-}
-
-static uint8_t max_period_log2(const struct cmr_region *region)
-{
-	return region->options.exact ? 0 : log2_of(region->options.max_period);
 }
 
 static void set_rise(struct cmr_region *region)

@@ -37,6 +37,9 @@ struct cmr_region_options {
 	bool trace_python;   /* basis system with the interpreter's allocator domains */
 	bool exact;          /* every block with its location */
 	uint64_t max_period; /* budgeted: largest sampling period, bytes; a power of two */
+	/* Budgeted: the period to begin with, a power of two; at most max_period is used. 0 or 1: every
+	 * block has its location until the peak outgrows that. */
+	uint64_t first_period;
 	enum cmr_scope scope;
 	uint64_t seed;
 	const void *root; /* frame of the calling thread that outlives the region, or NULL */
