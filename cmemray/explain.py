@@ -174,7 +174,7 @@ def blame(
     lines = by_own_line(locations, paths)
     if total <= 0:
         return ""
-    if not lines:
+    if says_nothing(lines, total):
         return _largest_block(largest, paths) if largest else ""
     near = leaders(lines)
     named = [
@@ -199,8 +199,16 @@ def leaders(lines: Sequence[Line]) -> Sequence[Line]:
     ]
 
 
+def says_nothing(lines: Sequence[Line], total: int) -> bool:
+    """Whether most of `total` bytes may lie anywhere, as no sample of them is left."""
+    if not lines:
+        return True
+    samples = lines[0].samples
+    return samples is not None and samples.all < 1 and samples.size * 2 > total
+
+
 def _may_be_unseen(first: Line) -> bool:
-    """Whether there are so few samples that a line without any may hold more than FIRST."""
+    """Whether there are so few samples that a line without any may hold more than `first`."""
     if first.samples is None:
         return False
     unseen = first.samples._replace(own=0.0)

@@ -99,7 +99,8 @@ def _at_peak(
             section += (
                 f"\n~: the lines' parts are estimated from samples{off}; the peak itself is exact."
             )
-    if not lines and (largest := numbers.largest_located()):
+    largest = numbers.largest_located()
+    if largest and explain.says_nothing(lines, numbers.peak):
         lines = explain.by_own_line([largest], paths)
     return _problem(sentence, MAX_MEMORY, section, lines)
 
