@@ -9,6 +9,7 @@ Everything public is in `__all__`. The compiled core is loaded by the first `mea
 """
 
 from cmemray.errors import LimitExceeded, MeasurementError
+from cmemray.estimate import Samples
 from cmemray.gaps import unseen
 from cmemray.location import Frame, LeakedObject, Location, OldThread
 from cmemray.measure import measure
@@ -22,6 +23,7 @@ __all__ = [
     "Location",
     "MeasurementError",
     "OldThread",
+    "Samples",
     "format_size",
     "measure",
     "parse_size",

@@ -9,9 +9,12 @@ from typing import Any, TypedDict, final, type_check_only
 #: (function, filename, line), innermost call first in a stack.
 _Frame = tuple[str, str, int]
 
-#: (bytes, blocks, allocator name, frames, estimated). For estimated rows bytes are already
-#: scaled so that all rows of one list add up to the exact total.
-_Row = tuple[int, int, str, tuple[_Frame, ...], bool]
+#: What an estimate rests on: `Samples` of cmemray.estimate.
+_Samples = tuple[float, float, float]
+
+#: (bytes, blocks, allocator name, frames, estimated, samples). For estimated rows bytes are already
+#: corrected so that all rows of one list add up to the exact total; samples are None for the others.
+_Row = tuple[int, int, str, tuple[_Frame, ...], bool, _Samples | None]
 
 BASIS_REQUESTED: int
 BASIS_SYSTEM: int
@@ -114,6 +117,8 @@ class Region:
         """Largest first. Right after seal() or stop(); before that, for the peak so far."""
     def leaks(self) -> list[_Row]:
         """Live blocks by location, largest first. After stop(): the leaks."""
+    def largest_located(self) -> _Row | None:
+        """The largest of all blocks that were sampled, in a region that is not exact; else None."""
     def old_threads(self) -> list[tuple[int, int, int]]:
         """(native thread id, bytes allocated here, blocks) of threads older than the region."""
     def children(self) -> dict[str, int]:

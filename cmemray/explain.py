@@ -13,6 +13,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from cmemray.estimate import Samples, error_of_lead, together
 from cmemray.sizes import format_size, format_sizes
 
 if TYPE_CHECKING:
@@ -22,6 +23,10 @@ if TYPE_CHECKING:
 _TOOL_DIRECTORIES = ("cmemray", "pytest_cmemray", "_pytest", "pytest", "pluggy")
 _INSTALLED = ("site-packages", "dist-packages")
 NO_FRAME = "code without a Python frame"
+#: A line leads another when it holds more by so many standard errors of the difference.
+_LEAD = 4
+#: So many lines are named that are too close to tell which of them leads.
+_MOST_NAMED = 3
 
 
 class Paths:
@@ -87,6 +92,17 @@ class Line:
     stacks: int
     largest: Location
     estimated: bool
+    samples: Samples | None = None
+
+    @property
+    def error(self) -> float:
+        """Standard error of the size in bytes, 0 when it is exact."""
+        return self.samples.error if self.samples else 0.0
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """Bytes between which the true size lies, in 95 of 100 cases."""
+        return self.samples.interval(self.size) if self.samples else (self.size, self.size)
 
 
 def own_frame(frames: Sequence[Frame], paths: Paths) -> Frame | None:
@@ -121,6 +137,7 @@ def by_own_line(locations: Iterable[Location], paths: Paths) -> list[Line]:
                 stacks=len({location.frames for location in group}),
                 largest=largest,
                 estimated=any(location.estimated for location in group),
+                samples=together(location.samples for location in group),
             )
         )
     lines.sort(key=lambda line: line.size, reverse=True)
@@ -134,6 +151,7 @@ def limit_sentence(
     paths: Paths,
     *,
     subject: str = "Test",
+    largest: Location | None = None,
 ) -> str:
     """One sentence for a passed limit: the limit, the peak, by how much, and the line that holds most."""
     shown_limit, shown_peak = format_sizes(limit, peak)
@@ -142,16 +160,67 @@ def limit_sentence(
         text += " (reaching the limit counts as passing it)"
     elif limit:
         text += f" (+{format_size(peak - limit)}, {peak * 100 // limit}%)"
-    return text + blame(locations, peak, paths)
+    return text + blame(locations, peak, paths, largest)
 
 
-def blame(locations: Iterable[Location], total: int, paths: Paths) -> str:
-    """'; 96% from make_rows (shop/rows.py:31)': the line that holds most of `total` bytes, or ''."""
+def blame(
+    locations: Iterable[Location], total: int, paths: Paths, largest: Location | None = None
+) -> str:
+    """'; 96% from make_rows (shop/rows.py:31)': the line that holds most of `total` bytes, or ''.
+
+    Of estimates that are too close to tell which line holds most, all are named, up to three.
+    `largest` is the largest block that was sampled, to be named when no sample is left.
+    """
     lines = by_own_line(locations, paths)
-    if not lines or total <= 0:
+    if total <= 0:
         return ""
+    if says_nothing(lines, total):
+        return _largest_block(largest, paths) if largest else ""
+    near = leaders(lines)
+    named = [
+        f"{share(line.size, total, line.estimated)} from {where(line.frame, paths)}"
+        for line in near[:_MOST_NAMED]
+    ]
+    text = " or ".join([", ".join(named[:-1]), named[-1]] if len(named) > 1 else named)
+    if len(near) > len(named):
+        text += f", and {len(near) - len(named)} more as close"
+    return f"; {text}, by few samples" if _may_be_unseen(lines[0]) else f"; {text}"
+
+
+def leaders(lines: Sequence[Line]) -> Sequence[Line]:
+    """Those of `lines` (largest first) that may hold most: the first, and what it does not lead."""
     first = lines[0]
-    return f"; {share(first.size, total, first.estimated)} from {where(first.frame, paths)}"
+    if first.samples is None:
+        return lines[:1]
+    return [first] + [
+        line
+        for line in lines[1:]
+        if first.size - line.size < _LEAD * error_of_lead(first.samples, line.samples)
+    ]
+
+
+def says_nothing(lines: Sequence[Line], total: int) -> bool:
+    """Whether most of `total` bytes may lie anywhere, as no sample of them is left."""
+    if not lines:
+        return True
+    samples = lines[0].samples
+    return samples is not None and samples.all < 1 and samples.size * 2 > total
+
+
+def _may_be_unseen(first: Line) -> bool:
+    """Whether there are so few samples that a line without any may hold more than `first`."""
+    if first.samples is None:
+        return False
+    unseen = first.samples._replace(own=0.0)
+    return first.size < _LEAD * error_of_lead(first.samples, unseen)
+
+
+def _largest_block(largest: Location, paths: Paths) -> str:
+    frame = own_frame(largest.frames, paths)
+    return (
+        "; too few samples to tell from where, the largest sampled block was "
+        f"{format_size(largest.size)} from {where(frame, paths)}"
+    )
 
 
 def where(frame: Frame | None, paths: Paths) -> str:
@@ -166,6 +235,13 @@ def share(size: int, total: int, estimated: bool) -> str:
     mark = "~" if estimated else ""
     percent = size * 100 / total if total else 0.0
     return f"{mark}<1%" if 0 < percent < 1 else f"{mark}{min(round(percent), 100)}%"
+
+
+def margin(line: Line, total: int) -> str:
+    """' (+-3)': how many per cent of `total` an estimate may be off, in 95 of 100 cases, or ''."""
+    low, high = line.interval
+    points = round(max(line.size - low, high - line.size) * 100 / total) if total else 0
+    return f" (+-{points})" if points else ""
 
 
 def location_list(
@@ -188,7 +264,8 @@ def location_list(
     for line in shown:
         text.append(
             f"    - {format_size(line.size)} allocated here: "
-            f"{share(line.size, total, line.estimated)}, {plural(line.count, 'allocation')}"
+            f"{share(line.size, total, line.estimated)}{margin(line, total)}, "
+            f"{plural(line.count, 'allocation')}"
             + (f", {line.stacks} stacks, the largest:" if line.stacks > 1 else "")
         )
         text += [f"        {entry}" for entry in stack_lines(line.largest.frames, paths, frames)]

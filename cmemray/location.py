@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
+from cmemray.estimate import Samples
+
 
 class Frame(NamedTuple):
     """One call in a stack: the function's plain name, its file as compiled, and the line."""
@@ -19,7 +21,9 @@ class Location(NamedTuple):
 
     `size` is in bytes as they were asked for, `count` in blocks. `frames` begins with the innermost
     call; it is empty for threads that run no Python code. When `estimated`, the location was
-    sampled: its size is its share of an exact total, its count is rounded likewise.
+    sampled: its size is its share of an exact total, with a standard error of `error` bytes; its
+    count is an estimate, too. `samples` is what the size rests on, None when it is exact: sizes of
+    several locations add up, their errors do not (see `cmemray.estimate`).
     """
 
     size: int
@@ -27,6 +31,8 @@ class Location(NamedTuple):
     frames: tuple[Frame, ...]
     allocator: str = "malloc"
     estimated: bool = False
+    error: float = 0.0
+    samples: Samples | None = None
 
 
 class OldThread(NamedTuple):
@@ -46,6 +52,8 @@ class LeakedObject(NamedTuple):
 
 
 _RawFrame = tuple[str, str, int]
+_RawSamples = tuple[float, float, float]
+_Row = tuple[int, int, str, tuple[_RawFrame, ...], bool, _RawSamples | None]
 
 
 class Frames:
@@ -74,11 +82,15 @@ class Frames:
 
 
 def locations(
-    rows: Iterable[tuple[int, int, str, tuple[_RawFrame, ...], bool]],
+    rows: Iterable[_Row],
 ) -> list[Location]:
     """Rows of the core as Locations, in their order."""
     frames = Frames()
-    return [
-        Location(size, count, frames.stack(stack), allocator, estimated)
-        for size, count, allocator, stack, estimated in rows
-    ]
+    found = []
+    for size, count, allocator, stack, estimated, raw in rows:
+        samples = Samples(*raw) if raw else None
+        error = samples.error if samples else 0.0
+        found.append(
+            Location(size, count, frames.stack(stack), allocator, estimated, error, samples)
+        )
+    return found

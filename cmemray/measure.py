@@ -162,7 +162,10 @@ class measure:
 
         paths = explain.Paths()
         held = self.locations_at_peak()
-        text = explain.limit_sentence(limit, self.peak, held, paths, subject="Block")
+        largest = self.largest_located()
+        text = explain.limit_sentence(
+            limit, self.peak, held, paths, subject="Block", largest=largest
+        )
         listed = explain.location_list(explain.by_own_line(held, paths), self.peak, paths)
         raise LimitExceeded(f"{text}\nList of allocations:\n{listed}" if listed else text)
 
@@ -305,6 +308,14 @@ class measure:
     def locations_at_peak(self) -> list[Location]:
         """Who held the peak, largest first. Inside the block: the peak so far."""
         return locations(self._region.locations_at_peak())
+
+    def largest_located(self) -> Location | None:
+        """The largest single block that was sampled, of those ever allocated; None in exact mode.
+
+        For a small peak that no sample is left of, since much was allocated and freed before it.
+        """
+        row = self._region.largest_located()
+        return locations([row])[0] if row else None
 
     def leaks(self) -> list[Location]:
         """Who allocated what is live at the end (inside: now), largest first."""

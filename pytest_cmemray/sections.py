@@ -59,7 +59,10 @@ def describe(finding: verdict.Finding, paths: explain.Paths, style: Style) -> Pr
 def _over(finding: verdict.Over, paths: explain.Paths, style: Style) -> Problem:
     numbers = finding.numbers
     locations = numbers.locations_at_peak()
-    sentence = explain.limit_sentence(finding.limit, numbers.peak, locations, paths)
+    largest = numbers.largest_located()
+    sentence = explain.limit_sentence(
+        finding.limit, numbers.peak, locations, paths, largest=largest
+    )
     return _at_peak(sentence, numbers, locations, paths, style)
 
 
@@ -74,7 +77,7 @@ def _increase(finding: verdict.Increase, paths: explain.Paths, style: Style) -> 
         "Test uses more memory than previous run. "
         f"Test previously used {before} but now uses {now} (+{more}{percent})"
     )
-    sentence += explain.blame(locations, numbers.peak, paths)
+    sentence += explain.blame(locations, numbers.peak, paths, numbers.largest_located())
     return _at_peak(sentence, numbers, locations, paths, style)
 
 
@@ -93,7 +96,13 @@ def _at_peak(
         )
         section = f"List of allocations:\n{listed}\n{section}"
         if any(line.estimated for line in lines):
-            section += "\n~: the lines' parts are estimated from samples; the peak itself is exact."
+            off = ", in 95 of 100 cases within +- per cent" if "(+-" in listed else ""
+            section += (
+                f"\n~: the lines' parts are estimated from samples{off}; the peak itself is exact."
+            )
+    largest = numbers.largest_located()
+    if largest and explain.says_nothing(lines, numbers.peak):
+        lines = explain.by_own_line([largest], paths)
     return _problem(sentence, MAX_MEMORY, section, lines)
 
 
@@ -134,7 +143,8 @@ def unjudged(plan: Plan, numbers: verdict.Measured, paths: explain.Paths) -> str
         text = f"Peak {peak}, within the limit of {limit}"
     # The sampling is laid out for a peak that reaches the limit; few samples name no line.
     if numbers.sampling_period * _ENOUGH_SAMPLES <= max(numbers.peak, _ENOUGH_SAMPLES):
-        text += explain.blame(numbers.locations_at_peak(), numbers.peak, paths)
+        held, largest = numbers.locations_at_peak(), numbers.largest_located()
+        text += explain.blame(held, numbers.peak, paths, largest)
     if plan.leaks is not None or plan.objects is not None:
         text += (
             f"\n{format_size(numbers.leaked)} were left allocated; not judged, as the exception "

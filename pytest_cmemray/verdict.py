@@ -55,6 +55,7 @@ class Measured(Protocol):
     def resized_old_bytes(self) -> int: ...  # noqa: D102
     def locations_at_peak(self) -> list[Any]: ...  # noqa: D102
     def leaks(self) -> list[Any]: ...  # noqa: D102
+    def largest_located(self) -> Any: ...  # noqa: D102
 
 
 @dataclass(frozen=True)

@@ -357,6 +357,42 @@ static PyObject *region_locations_at_peak(PyObject *self, PyObject *ignored)
 	return locate(self, true);
 }
 
+static PyObject *build_largest(const struct cmr_region *region)
+{
+	struct cmr_totals totals;
+	struct cmr_usage_row row;
+	PyObject *list, *result;
+
+	cmr_session_totals(region, &totals);
+	if (totals.largest_location == 0)
+		return Py_NewRef(Py_None);
+	row = (struct cmr_usage_row){ .location = totals.largest_location,
+				      .bytes = (int64_t)totals.largest_located,
+				      .blocks = CMR_BLOCK_UNIT };
+	list = cmr_rows_build(&row, 1, (struct cmr_rows_total){ .estimated = false });
+	if (list == NULL)
+		return NULL;
+	result = Py_NewRef(PyList_GET_ITEM(list, 0));
+	Py_DECREF(list);
+	return result;
+}
+
+static PyObject *region_largest_located(PyObject *self, PyObject *ignored)
+{
+	struct cmr_quiet quiet;
+	PyObject *row;
+
+	(void)ignored;
+	if (!has_region(self))
+		return NULL;
+	CMR_BINDING_ENTER();
+	quiet = cmr_quiet_begin();
+	row = build_largest(region_of(self));
+	cmr_quiet_end(quiet);
+	CMR_BINDING_LEAVE();
+	return row;
+}
+
 static PyObject *region_leaks(PyObject *self, PyObject *ignored)
 {
 	(void)ignored;
@@ -395,6 +431,7 @@ static PyMethodDef region_methods[] = {
 	NUMBERS(losses, "What could not be recorded, by kind."),
 	METHOD(locations_at_peak, "Rows (bytes, blocks, allocator, frames, estimated)."),
 	METHOD(leaks, "Rows of what is live now, or was at the stop."),
+	METHOD(largest_located, "Row of the largest block that was sampled, or None."),
 	NUMBERS(old_threads, "(native id, bytes, blocks) of threads older than the region."),
 	NUMBERS(children, "Child processes started meanwhile, by function."),
 	{ NULL, NULL, 0, NULL },

@@ -10,8 +10,15 @@ __extension__ typedef unsigned __int128 wide;
 /* Rows with the same stack, as shown, and the same allocator. */
 struct group {
 	uint32_t stack, kind;
-	int64_t bytes, blocks; /* blocks in CMR_BLOCK_UNIT */
+	int64_t bytes, blocks, variance; /* blocks in CMR_BLOCK_UNIT */
 	uint64_t shown_bytes, shown_blocks, remainder;
+};
+
+/* What estimates rest on, in the terms of Samples (cmemray/estimate.py): as if `samples` blocks had
+ * been taken, each with the variance UNIT^2, to divide `size` bytes among the places. */
+struct evidence {
+	double unit, samples, size;
+	bool scaled; /* all parts alike, by their bytes */
 };
 
 struct builder {
@@ -19,6 +26,7 @@ struct builder {
 	struct group *groups;
 	uint32_t *order; /* scratch of scaling */
 	uint32_t n;
+	struct evidence evidence;
 };
 
 static bool add_row(struct builder *b, const struct cmr_usage_row *row)
@@ -35,6 +43,7 @@ static bool add_row(struct builder *b, const struct cmr_usage_row *row)
 		.kind = location.kind,
 		.bytes = row->bytes,
 		.blocks = row->blocks,
+		.variance = row->variance,
 	};
 	return true;
 }
@@ -57,6 +66,7 @@ static void merge_groups(struct builder *b)
 		if (n > 0 && compare_keys(&b->groups[n - 1], &b->groups[i]) == 0) {
 			b->groups[n - 1].bytes += b->groups[i].bytes;
 			b->groups[n - 1].blocks += b->groups[i].blocks;
+			b->groups[n - 1].variance += b->groups[i].variance;
 		} else {
 			b->groups[n++] = b->groups[i];
 		}
@@ -70,10 +80,12 @@ static int compare_groups(const void *left, const void *right)
 	const struct group *a = left, *b = right;
 	int order;
 
+	if (a->shown_bytes != b->shown_bytes)
+		return a->shown_bytes > b->shown_bytes ? -1 : 1;
+	if (a->shown_blocks != b->shown_blocks)
+		return a->shown_blocks > b->shown_blocks ? -1 : 1;
 	if (a->bytes != b->bytes)
 		return a->bytes > b->bytes ? -1 : 1;
-	if (a->blocks != b->blocks)
-		return a->blocks > b->blocks ? -1 : 1;
 	order = cmr_decoder_compare(a->stack, b->stack);
 	return order != 0 ? order : (a->kind > b->kind) - (a->kind < b->kind);
 }
@@ -101,35 +113,96 @@ static uint64_t scale(uint64_t value, uint64_t numerator, uint64_t denominator, 
 	return (uint64_t)(product / denominator);
 }
 
-/* Samples to the exact total: shares in proportion, rounded down; the bytes that are left go to the
- * largest remainders. */
-static void scale_groups(struct builder *b, const struct cmr_rows_total *total)
+struct sums {
+	uint64_t bytes, blocks, variance;
+};
+
+static struct sums sum_groups(const struct builder *b)
 {
-	uint64_t sum_bytes = 0, sum_blocks = 0, left = total->bytes, rest;
-	struct group *group;
+	struct sums sums = { 0, 0, 0 };
 
 	for (uint32_t i = 0; i < b->n; i++) {
-		sum_bytes += positive(b->groups[i].bytes);
-		sum_blocks += positive(b->groups[i].blocks);
+		sums.bytes += positive(b->groups[i].bytes);
+		sums.blocks += positive(b->groups[i].blocks);
+		sums.variance += positive(b->groups[i].variance);
 	}
-	if (sum_bytes == 0 || sum_blocks == 0) {
+	return sums;
+}
+
+/* How well the samples know what they say, given what all of it is exactly. The unit is the largest
+ * variance for each byte that some group has: that of a group of small blocks, if there is one. */
+static void weigh_evidence(struct builder *b, const struct sums *sums, uint64_t total)
+{
+	struct evidence *e = &b->evidence;
+	double missing = (double)total - (double)sums->bytes;
+
+	for (uint32_t i = 0; i < b->n; i++) {
+		const struct group *group = &b->groups[i];
+		double unit = 0;
+
+		if (group->bytes > 0)
+			unit = (double)positive(group->variance) / (double)group->bytes;
+		e->unit = unit > e->unit ? unit : e->unit;
+	}
+	if (e->unit > 0)
+		e->samples = (double)sums->variance / (e->unit * e->unit);
+	e->size = missing + e->samples * e->unit;
+	e->scaled = e->samples == 0 || e->size < 1;
+	if (e->scaled && e->samples > 0)
+		e->size = e->samples * e->unit * ((double)total / (double)sums->bytes);
+}
+
+/* GROUP's part of TOTAL. What the sum of all estimates is off by goes where it can come from: to each
+ * group in proportion to its variance, which makes the error of each as small as can be, and leaves
+ * blocks alone that were certain to be taken. Without variances, or when that would make some part
+ * negative (of few samples, taken with different periods): in proportion to its bytes. */
+static void scale_group(const struct builder *b, struct group *group, const struct sums *sums,
+			uint64_t total)
+{
+	uint64_t bytes = positive(group->bytes), variance = positive(group->variance), part;
+
+	if (b->evidence.scaled) {
+		group->shown_bytes = scale(bytes, total, sums->bytes, &group->remainder);
+	} else if (total >= sums->bytes) {
+		part = scale(variance, total - sums->bytes, sums->variance, &group->remainder);
+		group->shown_bytes = bytes + part;
+	} else {
+		part = scale(variance, sums->bytes - total, sums->variance, &group->remainder);
+		if (group->remainder != 0) {
+			group->remainder = sums->variance - group->remainder;
+			part++;
+		}
+		group->shown_bytes = bytes > part ? bytes - part : 0;
+	}
+}
+
+/* Samples to the exact total: parts rounded down; the bytes that are left go to the largest
+ * remainders. */
+static void scale_groups(struct builder *b, const struct cmr_rows_total *total)
+{
+	struct sums sums = sum_groups(b);
+	uint64_t left = total->bytes, rest;
+
+	if (sums.bytes == 0 || sums.blocks == 0) {
 		b->n = 0;
 		return;
 	}
+	weigh_evidence(b, &sums, total->bytes);
 	for (uint32_t i = 0; i < b->n; i++) {
-		group = &b->groups[i];
+		struct group *group = &b->groups[i];
+
 		b->order[i] = i;
-		group->shown_bytes = scale(positive(group->bytes), total->bytes, sum_bytes,
-					   &group->remainder);
+		scale_group(b, group, &sums, total->bytes);
 		left -= group->shown_bytes;
 		group->shown_blocks =
-			scale(positive(group->blocks), total->blocks, sum_blocks, &rest);
-		if (rest >= sum_blocks - rest || group->shown_blocks == 0)
+			scale(positive(group->blocks), total->blocks, sums.blocks, &rest);
+		if (rest >= sums.blocks - rest || group->shown_blocks == 0)
 			group->shown_blocks++;
 	}
 	qsort_r(b->order, b->n, sizeof *b->order, compare_remainders, b);
 	for (uint32_t i = 0; i < b->n && left > 0; i++, left--)
 		b->groups[b->order[i]].shown_bytes++;
+	qsort(b->groups, b->n, sizeof *b->groups, compare_groups);
 }
 
 static void show_groups(struct builder *b)
@@ -141,15 +214,32 @@ static void show_groups(struct builder *b)
 	}
 }
 
+/* (own, all, size) of GROUP; a new reference, or NULL with an exception set. */
+static PyObject *build_samples(const struct builder *b, const struct group *group)
+{
+	const struct evidence *e = &b->evidence;
+	double own = 0;
+
+	if (e->unit > 0)
+		own = (double)positive(group->variance) / (e->unit * e->unit);
+	return Py_BuildValue("(ddd)", own, e->samples, e->size > 0 ? e->size : 0.0);
+}
+
 static PyObject *build_row(struct builder *b, const struct group *group, bool estimated)
 {
-	PyObject *frames = cmr_decoder_frames(&b->decoder, group->stack);
+	PyObject *samples = estimated ? build_samples(b, group) : Py_NewRef(Py_None);
+	PyObject *frames;
 
-	if (frames == NULL)
+	if (samples == NULL)
 		return NULL;
-	return Py_BuildValue("(KKsNO)", (unsigned long long)group->shown_bytes,
+	frames = cmr_decoder_frames(&b->decoder, group->stack);
+	if (frames == NULL) {
+		Py_DECREF(samples);
+		return NULL;
+	}
+	return Py_BuildValue("(KKsNON)", (unsigned long long)group->shown_bytes,
 			     (unsigned long long)group->shown_blocks, cmr_kind_text(group->kind),
-			     frames, estimated ? Py_True : Py_False);
+			     frames, estimated ? Py_True : Py_False, samples);
 }
 
 static PyObject *build_list(struct builder *b, bool estimated)

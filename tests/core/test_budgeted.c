@@ -300,3 +300,29 @@ CMR_TEST(two_attributions_at_once)
 	CHECK_EQ_U64(totals(budgeted).current, 0);
 	cmr_region_free(budgeted);
 }
+
+/* For a peak that no sample is left of: what was largest among those that were taken. */
+CMR_TEST(the_largest_sampled_block_keeps_its_location)
+{
+	struct cmr_region *r = open_with((struct cmr_region_options){ .max_period = 256, .seed = 2 });
+	struct cmr_region *exact;
+
+	CHECK_EQ_U64(totals(r).largest_location, 0);
+	fake_stack_at(2);
+	alloc(0, 300);
+	fake_stack_at(3);
+	alloc(1, 299);
+	release(0);
+	CHECK_EQ_U64(totals(r).largest_located, 300);
+	CHECK_EQ_U64(fake_site_of(totals(r).largest_location), 2);
+	alloc(0, 100000); /* as good as certain to be taken at any period */
+	CHECK_EQ_U64(fake_site_of(totals(r).largest_location), 3);
+	cmr_region_seal(r);
+	alloc(2, 200000);
+	CHECK_EQ_U64(totals(r).largest_located, 100000);
+	cmr_region_free(r);
+	exact = open_with((struct cmr_region_options){ .exact = true });
+	alloc(3, 10);
+	CHECK_EQ_U64(totals(exact).largest_location, 0);
+	cmr_region_free(exact);
+}

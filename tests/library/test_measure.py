@@ -107,7 +107,7 @@ def held_line():
 
 def test_records_are_plain_tuples():
     location = Location(1, 2, (Frame("f", "a.py", 3),))
-    assert location == (1, 2, (("f", "a.py", 3),), "malloc", False)
+    assert location == (1, 2, (("f", "a.py", 3),), "malloc", False, 0.0, None)
     with pytest.raises(AttributeError):
         location.size = 5
 

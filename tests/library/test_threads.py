@@ -151,7 +151,7 @@ def test_a_thread_that_python_does_not_know(native):
         native.run_in_thread(steps)
     assert m.peak == m.leaked == 123_456
     [row] = m.leaks()
-    assert row == (123_456, 1, (), "malloc", False)
+    assert row == (123_456, 1, (), "malloc", False, 0.0, None)
     native.clear()
 
 

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import pytest
 
 from cmemray import explain
+from cmemray.estimate import Samples, error_of_lead, together
 
 
 class Frame(NamedTuple):
@@ -21,6 +22,8 @@ class Location(NamedTuple):
     frames: tuple[Frame, ...]
     allocator: str = "malloc"
     estimated: bool = False
+    error: float = 0.0
+    samples: Samples | None = None
 
 
 ROOT = "/home/me/shop"
@@ -109,6 +112,108 @@ def test_an_estimated_share_is_marked() -> None:
     sentence = explain.limit_sentence(1024, 3_000_000, locations, PATHS, subject="Block")
     assert sentence.startswith("Block was limited to 1.0KiB but allocated")
     assert "; ~100% from make_rows" in sentence
+
+
+def estimated(*counts: float, size: int = 1000) -> list[Location]:
+    """Locations of one line each, by their number of samples, of `size` bytes a sample."""
+    whole = sum(counts)
+    return [
+        Location(
+            int(own * size),
+            1,
+            (Frame("f", f"{ROOT}/a.py", i),),
+            estimated=True,
+            samples=Samples(own, whole, whole * size),
+        )
+        for i, own in enumerate(counts, 1)
+    ]
+
+
+def blamed(*counts: float) -> str:
+    return explain.blame(estimated(*counts), int(sum(counts) * 1000), PATHS)
+
+
+def test_a_line_that_leads_by_four_errors_is_named_alone() -> None:
+    # The difference of 1300 and 700 of 2000 has a standard error of 42.7 samples.
+    assert blamed(1300, 700) == "; ~65% from f (a.py:1)"
+    assert blamed(1080, 920) == "; ~54% from f (a.py:1) or ~46% from f (a.py:2)"
+    assert blamed(1100, 900) == "; ~55% from f (a.py:1)"
+
+
+def test_lines_that_are_too_close_are_all_named_up_to_three() -> None:
+    assert blamed(500, 490, 480, 100) == (
+        "; ~32% from f (a.py:1), ~31% from f (a.py:2) or ~31% from f (a.py:3)"
+    )
+    assert blamed(500, 490, 480, 470, 460, 5) == (
+        "; ~21% from f (a.py:1), ~20% from f (a.py:2) or ~20% from f (a.py:3), and 2 more as close"
+    )
+
+
+def test_exact_lines_are_never_too_close() -> None:
+    locations = [Location(51, 1, (ROWS,)), Location(50, 1, (TEST,))]
+    assert explain.blame(locations, 101, PATHS) == "; 50% from make_rows (shop/rows.py:31)"
+
+
+def test_few_samples_are_said_to_be_few() -> None:
+    assert blamed(5) == "; ~100% from f (a.py:1), by few samples"
+    assert blamed(6) == "; ~100% from f (a.py:1)"
+
+
+def test_without_samples_the_largest_sampled_block_is_named() -> None:
+    block = Location(4096, 1, (JSON, ROWS, TEST))
+    told = (
+        "; too few samples to tell from where, the largest sampled block was 4.0KiB from "
+        "make_rows (shop/rows.py:31)"
+    )
+    assert explain.blame([], 5000, PATHS, block) == told
+    assert explain.blame([], 5000, PATHS) == ""
+    # A block that was certain to be counted says nothing of the rest, if that is most.
+    counted = Location(5000, 1, (TEST,), estimated=True, samples=Samples(0, 0, 4900))
+    assert explain.blame([counted], 5000, PATHS, block) == told
+    counted = counted._replace(samples=Samples(0, 0, 100))
+    assert explain.blame([counted], 5000, PATHS, block).startswith("; ~100% from test_import")
+    sentence = explain.limit_sentence(4096, 5000, [], PATHS, largest=block)
+    assert sentence.endswith(told)
+
+
+def test_the_error_of_a_line_is_not_the_sum_of_its_parts() -> None:
+    one, other, rest = estimated(30, 20, 50)
+    [line, last] = explain.by_own_line(
+        [one, other._replace(frames=one.frames), rest._replace(size=1)], PATHS
+    )
+    assert line.samples == Samples(50, 100, 100_000)
+    assert line.error == pytest.approx(100_000 * (0.5 * 0.5 / 100) ** 0.5)
+    assert last.error == line.error
+    assert together([None, None]) is None
+    assert together([None, one.samples]) == one.samples
+
+
+def test_an_interval_is_wilson_s() -> None:
+    # 5 of 10: 0.5 +- 0.263, by any table; 0 of 10: up to 0.278.
+    low, high = Samples(5, 10, 10_000).interval(5000)
+    assert (round(low, -1), round(high, -1)) == (2370, 7630)
+    low, high = Samples(0, 10, 10_000).interval(0)
+    assert (low, round(high, -1)) == (0, 2780)
+    low, high = Samples(10, 10, 10_000).interval(10_000)
+    assert (round(low, -1), round(high)) == (7220, 10_000)
+    # What was certain to be counted stays; what is not seen may be anywhere.
+    assert Samples(0, 10, 10_000).interval(700)[0] == 700
+    assert Samples(0, 0, 300).interval(50) == (50, 350)
+
+
+def test_a_lead_over_nothing_has_an_error_too() -> None:
+    assert error_of_lead(None, None) == 0
+    assert error_of_lead(Samples(1, 1, 100), None) > 50
+    many = error_of_lead(Samples(500, 1000, 1000), Samples(500, 1000, 1000))
+    assert many == pytest.approx(1000**0.5, rel=0.01)
+
+
+def test_a_list_says_how_far_estimates_may_be_off() -> None:
+    lines = explain.by_own_line(estimated(300, 100), PATHS)
+    text = explain.location_list(lines, 400_000, PATHS)
+    assert "allocated here: ~75% (+-4), 1 allocation\n" in text
+    lines = explain.by_own_line(estimated(1999, 1), PATHS)
+    assert "allocated here: ~100%, 1 allocation\n" in explain.location_list(lines, 2_000_000, PATHS)
 
 
 def test_one_byte_too_much_is_told_apart() -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from cmemray import Frame, Location, OldThread
+from cmemray.estimate import Samples
 from cmemray.explain import Paths
 from pytest_cmemray import leaked_objects, sections, verdict
 from pytest_cmemray.markers import LimitLeaks, LimitMemory, Plan
@@ -34,12 +35,16 @@ class Numbers:
     resized_old_bytes: int = 0
     at_peak: list[Location] = field(default_factory=list)
     left: list[Location] = field(default_factory=list)
+    largest: Location | None = None
 
     def locations_at_peak(self) -> list[Location]:
         return self.at_peak
 
     def leaks(self) -> list[Location]:
         return self.left
+
+    def largest_located(self) -> Location | None:
+        return self.largest
 
 
 def memory(limit: int | None) -> Plan:
@@ -221,6 +226,34 @@ def test_estimates_are_explained() -> None:
     problem = sections.describe(finding, PATHS, sections.Style())
     assert "    - 1000.0B allocated here: ~100%, 3 allocations" in problem.section
     assert problem.section.endswith("the peak itself is exact.")
+
+
+def test_estimates_that_may_be_off_say_so() -> None:
+    locations = [
+        at(line, size)._replace(estimated=True, samples=Samples(size, 1000, 1000))
+        for line, size in ((5, 520), (6, 480))
+    ]
+    problem = sections.describe(
+        verdict.Over(500, Numbers(at_peak=locations)), PATHS, sections.Style()
+    )
+    assert problem.sentence.endswith("; ~52% from load (load.py:5) or ~48% from load (load.py:6)")
+    assert (problem.path, problem.line) == ("/shop/load.py", 5)
+    assert "    - 520.0B allocated here: ~52% (+-3), 1 allocation" in problem.section
+    assert problem.section.endswith(
+        "\n~: the lines' parts are estimated from samples, in 95 of 100 cases within +- per cent; "
+        "the peak itself is exact."
+    )
+
+
+def test_a_peak_without_samples_points_at_the_largest_sampled_block() -> None:
+    problem = sections.describe(
+        verdict.Over(500, Numbers(largest=at(9, 700))), PATHS, sections.Style()
+    )
+    assert problem.sentence.endswith(
+        "; too few samples to tell from where, the largest sampled block was 700.0B "
+        "from load (load.py:9)"
+    )
+    assert (problem.path, problem.line) == ("/shop/load.py", 9)
 
 
 def test_resized_old_blocks_and_mappings_apart_are_named() -> None:

@@ -82,7 +82,7 @@ static void add_one(struct cmr_plane *plane, struct cmr_region *region,
 		region->own_peak = own;
 	book_location(region, block, 1, share_of(block));
 	if (block->located && !block->exact && !l->sealed)
-		cmr_region_sampled_locked(plane, region);
+		cmr_region_sampled_locked(plane, region, block);
 	if (cmr_ledger_rises(l))
 		cmr_region_rise_locked(plane, region);
 }

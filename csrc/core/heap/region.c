@@ -462,6 +462,8 @@ void cmr_region_totals(const struct cmr_region *region, struct cmr_totals *out)
 		.old_at_peak = region->old_at_peak,
 		.resized_old = region->resized_old,
 		.largest = l->largest,
+		.largest_located = region->largest_located,
+		.largest_location = region->largest_location,
 		.old_current = region->old_current,
 		.old_blocks = region->old_blocks,
 		.losses = region->losses,

@@ -73,6 +73,8 @@ struct cmr_region {
 	uint32_t opener;      /* ordinal of the thread that opened it */
 	uint32_t samples;     /* taken since the period last changed */
 	uint64_t churn_mark;  /* live bytes at which a period that churn has raised comes back */
+	uint32_t largest_location; /* of the largest block that was sampled; 0 = none */
+	uint64_t largest_located;  /* its size */
 	uint64_t stamp;       /* cmr_thread_stamp() of the start */
 	uint64_t old_current, old_blocks; /* live blocks of older threads */
 	uint64_t old_at_peak;             /* what of the peak they held */
@@ -170,13 +172,19 @@ void cmr_region_refresh(struct cmr_plane *plane, struct cmr_thread *thread);
 /* Live bytes of REGION have grown past what its sampling period is good for. Lock held. */
 void cmr_region_rise_locked(struct cmr_plane *plane, struct cmr_region *region);
 
-/* One more sample was taken for REGION: so many of one period are enough, else a program that
- * allocates and frees without end under a small peak would pay for each block. Lock held. [hot] */
+/* BLOCK is one more sample of REGION: so many of one period are enough, else a program that allocates
+ * and frees without end under a small peak would pay for each block. Keeps the largest one's location,
+ * for a peak that no sample is left of. Lock held. [hot] */
 #define CMR_SAMPLES_PER_PERIOD 2048
 void cmr_region_enough_locked(struct cmr_plane *plane, struct cmr_region *region);
 void cmr_region_churned_locked(struct cmr_plane *plane, struct cmr_region *region);
-static inline void cmr_region_sampled_locked(struct cmr_plane *plane, struct cmr_region *region)
+static inline void cmr_region_sampled_locked(struct cmr_plane *plane, struct cmr_region *region,
+					     const struct cmr_block *block)
 {
+	if (__builtin_expect(block->size > region->largest_located, 0)) {
+		region->largest_located = block->size;
+		region->largest_location = block->location;
+	}
 	if (__builtin_expect(cmr_ledger_current(&region->ledger) > region->churn_mark, 0))
 		cmr_region_churned_locked(plane, region);
 	if (__builtin_expect(++region->samples >= CMR_SAMPLES_PER_PERIOD, 0))
@@ -194,6 +202,8 @@ struct cmr_totals {
 	uint64_t period; /* largest sampling period in use while open; 1 = every block located */
 	uint64_t own_peak, old_at_peak, resized_old, largest;
 	uint64_t old_current, old_blocks;
+	uint64_t largest_located; /* largest of the blocks that were sampled, and where: 0 = none */
+	uint32_t largest_location;
 	struct cmr_losses losses; /* from the start (hooks: from load) until now or the stop */
 	bool exact;               /* no share of a location is an estimate */
 };

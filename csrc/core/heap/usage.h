@@ -42,8 +42,8 @@ void cmr_usages_fini(struct cmr_usages *usages);
 void cmr_usages_restart(struct cmr_usages *usages);
 
 /* Books BYTES, BLOCKS and VARIANCE (either sign) on LOCATION (not 0), in the ledger's present epoch:
- * call it after cmr_ledger_edge. Nothing is taken from a location that was never given anything. False: no
- * memory for what was to be added (the caller counts a `stacks` loss). [hot] [nomalloc] */
+ * call it after cmr_ledger_edge. Nothing is taken from a location that was never given anything.
+ * False: no memory for what was to be added (the caller counts a `stacks` loss). [hot] [nomalloc] */
 bool cmr_usages_book(struct cmr_usages *usages, const struct cmr_ledger *ledger, uint32_t location,
 		     int64_t bytes, int64_t blocks, int64_t variance)
 	__attribute__((warn_unused_result));
