@@ -75,10 +75,13 @@ static __attribute__((noinline)) void tell_late(uintptr_t word, void *block, siz
 	cmr_gate_leave_outer(word + CMR_GUARD_COUNT);
 }
 
-static __attribute__((noinline)) void tell_free_late(uintptr_t word, void *block)
+/* The same for a free, whose block is large or in the table's slower parts. Its allocator asks others in
+ * turn, to whom the guard says that this is one event. */
+static __attribute__((noinline)) void free_late(int domain, void *ctx, void *block, uintptr_t word)
 {
 	if (block != NULL && is_open())
 		cmr_on_free(CMR_PLANE_OUTER, (uintptr_t)block);
+	original[domain].free(ctx, block);
 	cmr_gate_leave_outer(word + CMR_GUARD_COUNT);
 }
 
@@ -224,8 +227,8 @@ static __attribute__((noinline)) void free_general(int domain, void *ctx, void *
 	cmr_gate_leave(planes);
 }
 
-/* The allocator's own work is not part of a short event: what it calls in turn are the hooks of its
- * arenas, and those of other domains and of the C library, who find that the block has no entry. */
+/* Where a pass is enough, the allocator's own work is no part of the event: such a block is small or not
+ * ours, and what the allocator calls in turn are the hooks of its arenas, if anything. */
 static inline __attribute__((always_inline)) void hook_free(int domain, void *ctx, void *block)
 {
 	uintptr_t word;
@@ -234,10 +237,11 @@ static inline __attribute__((always_inline)) void hook_free(int domain, void *ct
 		free_general(domain, ctx, block);
 		return;
 	}
-	if (__builtin_expect(cmr_on_free_passed(CMR_PLANE_OUTER, (uintptr_t)block), 1))
-		cmr_gate_leave_outer(word);
-	else
-		tell_free_late(word, block);
+	if (__builtin_expect(!cmr_on_free_passed(CMR_PLANE_OUTER, (uintptr_t)block), 0)) {
+		free_late(domain, ctx, block, word);
+		return;
+	}
+	cmr_gate_leave_outer(word);
 	original[domain].free(ctx, block);
 }
 
