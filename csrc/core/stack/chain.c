@@ -7,8 +7,8 @@
 #include "os/thread.h"
 #include "os/ticks.h"
 
-/* Entries of the first mapping: more than most programs need. */
-#define FIRST_ENTRIES ((size_t)256)
+/* Entries of the first mapping: a page, and more than most programs need. */
+#define FIRST_ENTRIES (4096 / sizeof(struct entry))
 
 /* So many of the newest entries are searched for each of so many newest frames, before the walk goes
  * down to a frame that the clock proves to be there still. */
@@ -48,6 +48,7 @@ struct cmr_chain {
 	size_t n_fresh, capacity;
 	struct cmr_spots spots;
 };
+_Static_assert(sizeof(struct cmr_chain) <= 4096, "a thread that does little takes two pages");
 
 /* --- storage ------------------------------------------------------------------------------- */
 
@@ -56,6 +57,7 @@ void cmr_chain_free(struct cmr_chain *chain)
 	if (chain == NULL)
 		return;
 	cmr_memory_unmap(chain->entries, chain->capacity * sizeof *chain->entries);
+	cmr_spots_fini(&chain->spots);
 	cmr_memory_unmap(chain, sizeof *chain);
 }
 
@@ -423,6 +425,7 @@ static __attribute__((noinline)) struct cmr_spot *walk_on(struct cmr_thread *thr
 			thread->last_node = CMR_NODE_LOST;
 			return NULL;
 		}
+		cmr_spots_init(&chain->spots);
 	}
 	reading = read_clock(chain);
 	if (__builtin_expect(chain->epoch != epoch || chain->root != thread->root, 0))
