@@ -7,8 +7,8 @@
 #include "os/thread.h"
 #include "os/ticks.h"
 
-/* Entries of the first mapping: more than most programs need. */
-#define FIRST_ENTRIES ((size_t)256)
+/* Entries of the first mapping: a page, and more than most programs need. */
+#define FIRST_ENTRIES (4096 / sizeof(struct entry))
 
 /* So many of the newest entries are searched for each of so many newest frames, before the walk goes
  * down to a frame that the clock proves to be there still. */
@@ -48,6 +48,7 @@ struct cmr_chain {
 	size_t n_fresh, capacity;
 	struct cmr_spots spots;
 };
+_Static_assert(sizeof(struct cmr_chain) <= 4096, "a thread that does little takes two pages");
 
 /* --- storage ------------------------------------------------------------------------------- */
 
@@ -56,6 +57,7 @@ void cmr_chain_free(struct cmr_chain *chain)
 	if (chain == NULL)
 		return;
 	cmr_memory_unmap(chain->entries, chain->capacity * sizeof *chain->entries);
+	cmr_spots_fini(&chain->spots);
 	cmr_memory_unmap(chain, sizeof *chain);
 }
 
@@ -310,7 +312,7 @@ static inline size_t first_changed(const struct cmr_chain *chain, size_t k, size
 
 /* The entries, of which there are some, are the stack at READING once those from FROM up are numbered.
  * Returns the spot of the newest. BOUNDED: the clock vouched for some. */
-static inline struct cmr_spot *settle(struct cmr_chain *chain, size_t from, struct reading reading,
+static inline __attribute__((always_inline)) struct cmr_spot *settle(struct cmr_chain *chain, size_t from, struct reading reading,
 				      bool bounded)
 {
 	struct entry *newest = &chain->entries[chain->n];
@@ -327,17 +329,23 @@ static inline struct cmr_spot *settle(struct cmr_chain *chain, size_t from, stru
  * one of the newest frames is one of the newest entries. Else returns NULL. */
 static struct cmr_spot *meet(struct cmr_chain *chain, const char *top, struct reading reading)
 {
-	size_t n_fresh = 0, k, stop, from;
+	size_t n_fresh = 0, k = chain->n, stop, from;
 	const char *fresh[WINDOW], *frame = top;
 
-	for (; (k = find_recent(chain, frame)) == 0; n_fresh++) {
-		if (n_fresh == WINDOW)
-			return NULL;
-		fresh[n_fresh] = frame;
-		frame = cmr_frame_previous(&cmr_provider->layout, frame);
-		if (frame == NULL || frame == chain->root)
-			return NULL;
-	}
+	if (top == chain->root)
+		return NULL;
+	/* One call more is what it is most of the time. */
+	if (cmr_frame_previous(&cmr_provider->layout, top) == chain->entries[k].frame)
+		fresh[n_fresh++] = top;
+	else
+		for (; (k = find_recent(chain, frame)) == 0; n_fresh++) {
+			if (n_fresh == WINDOW)
+				return NULL;
+			fresh[n_fresh] = frame;
+			frame = cmr_frame_previous(&cmr_provider->layout, frame);
+			if (frame == NULL || frame == chain->root)
+				return NULL;
+		}
 	stop = unchanged_below(chain, k, reading.elapsed);
 	from = first_changed(chain, k, stop);
 	if (from == 0 || k + n_fresh >= chain->capacity)
@@ -423,6 +431,7 @@ static __attribute__((noinline)) struct cmr_spot *walk_on(struct cmr_thread *thr
 			thread->last_node = CMR_NODE_LOST;
 			return NULL;
 		}
+		cmr_spots_init(&chain->spots);
 	}
 	reading = read_clock(chain);
 	if (__builtin_expect(chain->epoch != epoch || chain->root != thread->root, 0))

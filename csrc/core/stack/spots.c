@@ -1,6 +1,37 @@
 #include "stack/spots.h"
 
 #include "os/losses.h"
+#include "os/memory.h"
+
+static size_t table_bytes(const struct cmr_spots *spots)
+{
+	return sizeof(struct cmr_spot) << (64 - spots->shift);
+}
+
+void cmr_spots_init(struct cmr_spots *spots)
+{
+	spots->slots = spots->first;
+	spots->shift = 64 - CMR_FIRST_SPOTS_LOG2;
+}
+
+void cmr_spots_fini(struct cmr_spots *spots)
+{
+	if (spots->slots != spots->first)
+		cmr_memory_unmap(spots->slots, table_bytes(spots));
+}
+
+/* What is in the table is found again, so it is left behind. Without memory the table stays. */
+static void grow(struct cmr_spots *spots)
+{
+	struct cmr_spot *slots = cmr_memory_map(4 * table_bytes(spots));
+
+	spots->misses = 0;
+	if (slots == NULL)
+		return;
+	cmr_spots_fini(spots);
+	spots->slots = slots;
+	spots->shift -= 2;
+}
 
 static const struct cmr_code *find_code(struct cmr_spots *spots, uint32_t epoch, uintptr_t object)
 {
@@ -74,6 +105,14 @@ struct cmr_spot *cmr_spot_make(struct cmr_spots *spots, struct cmr_spot *slot, u
 	node = make_node(spots, epoch, frame, instruction, parent);
 	if (node == CMR_NODE_LOST || cmr_frame_has_own_bytecode(layout, frame))
 		return cmr_spot_loose(spots, epoch, node);
-	*slot = (struct cmr_spot){ .instruction = instruction, .parent = parent, .node = node, .epoch = epoch };
+	/* Twice as many misses as there are slots. */
+	if (spots->misses++ >> (65 - spots->shift) != 0 &&
+	    spots->shift > 64 - CMR_MOST_SPOTS_LOG2) {
+		grow(spots);
+		slot = cmr_spot_slot(spots, instruction, parent);
+	}
+	*slot = (struct cmr_spot){
+		.instruction = instruction, .parent = parent, .node = node, .epoch = epoch
+	};
 	return slot;
 }

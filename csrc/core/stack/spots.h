@@ -22,20 +22,31 @@ struct cmr_spot {
 	uint32_t notes[CMR_SPOT_NOTES]; /* the caller's business; 0 in a new spot */
 };
 
-#define CMR_SPOTS_LOG2 9
-#define CMR_SPOT_CODES_LOG2 6
+/* The table begins small, for threads that do little, and grows fourfold for those that miss often. */
+#define CMR_FIRST_SPOTS_LOG2 6
+#define CMR_MOST_SPOTS_LOG2 12
+#define CMR_SPOT_CODES_LOG2 4
 
-/* Used by one thread only. All zero: empty. */
+/* Used by one thread only. */
 struct cmr_spots {
-	/* Of a frame that is not cached. Its notes are kept while its node is the same. */
-	struct cmr_spot loose;
-	struct cmr_spot slots[1 << CMR_SPOTS_LOG2]; /* direct-mapped */
+	struct cmr_spot *slots; /* direct-mapped */
+	unsigned shift;         /* what makes a hash an index */
+	uint32_t misses;        /* since the table was made */
 	struct {
 		uintptr_t object;
 		const struct cmr_code *code;
 		uint32_t epoch;
 	} codes[1 << CMR_SPOT_CODES_LOG2]; /* direct-mapped */
+	/* Of a frame that is not cached. Its notes are kept while its node is the same. */
+	struct cmr_spot loose;
+	struct cmr_spot first[1 << CMR_FIRST_SPOTS_LOG2];
 };
+
+/* SPOTS is all zero. */
+void cmr_spots_init(struct cmr_spots *spots);
+
+/* Gives back what it took beside itself. */
+void cmr_spots_fini(struct cmr_spots *spots);
 
 /* As cmr_spot_of, when it is not in SLOT. */
 struct cmr_spot *cmr_spot_make(struct cmr_spots *spots, struct cmr_spot *slot, uint32_t epoch,
@@ -50,7 +61,7 @@ static inline struct cmr_spot *cmr_spot_slot(struct cmr_spots *spots, uintptr_t 
 {
 	uint64_t key = instruction ^ (uint64_t)parent << 32;
 
-	return &spots->slots[(size_t)(key * 0x9e3779b97f4a7c15u >> (64 - CMR_SPOTS_LOG2))];
+	return &spots->slots[key * 0x9e3779b97f4a7c15u >> spots->shift];
 }
 
 /* Whether SLOT is the spot of live FRAME, whose instruction is INSTRUCTION, below PARENT. Frames in a
