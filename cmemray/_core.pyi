@@ -89,11 +89,11 @@ class Region:
         """Begin. `root`: stacks of this thread end above this frame, which must outlive stop()."""
     def begin(self, root: FrameType | None = None) -> None:
         """start(), with the free lists emptied before if no region runs."""
-    def end(self, collect: bool | int, /) -> None:
+    def end(self, collect: bool | int | None, /) -> None:
         """seal(), collect garbage, empty the free lists, stop(). No effect when not running.
 
         `collect`: True for a full collection; a number for one if so many bytes are live when the
-        young garbage is gone.
+        young garbage is gone; None to leave garbage and free lists alone.
         """
     def figures(self) -> tuple[int, int, int, int, int, bool]:
         """(peak, total, count, current, microseconds from seal() to stop(), is more to be said).

@@ -42,7 +42,7 @@ class measure:
         begins as coarse as that allows, which spares small blocks and small peaks the work.
     collect: collect garbage fully before leaks are read. A number: only when at least so many bytes
         are live after the young garbage is gone, since a full collection takes long in a large
-        program.
+        program. None: leaks are of no interest, so nothing is collected at the end.
 
     Blocks may nest and overlap, in one thread or several; each is right for itself. Numbers may be
     read inside the block (for the moment) and after it. A measurement runs once.
@@ -68,7 +68,7 @@ class measure:
         root: FrameType | None = None,
         seed: int | str | None = None,
         locate_from: int | str = 0,
-        collect: bool | int = False,
+        collect: bool | int | None = False,
     ) -> None:
         from cmemray._load import core
 
@@ -77,7 +77,8 @@ class measure:
         _check_choice("attribution", attribution, _ATTRIBUTIONS)
         _check_choice("threads", threads, _THREADS)
         _check_type("trace_python_allocators", trace_python_allocators, bool)
-        _check_type("collect", collect, int)
+        if collect is not None:
+            _check_type("collect", collect, int)
         if root is not None:
             _check_type("root", root, FrameType)
         #: Stacks of the starting thread end above this frame; may be set until start().
@@ -351,8 +352,9 @@ def _check_type(name: str, value: object, kind: type) -> None:
 
 def _period(peak: int) -> int:
     """The largest sampling period that leaves a peak of so many bytes its samples."""
-    period = min(max(peak // _SAMPLES, 1), _MAX_PERIOD)
-    return 1 << (period.bit_length() - 1)
+    if peak >= _SAMPLES * _MAX_PERIOD:
+        return _MAX_PERIOD
+    return 1 << (peak // _SAMPLES).bit_length() >> 1 or 1
 
 
 def _seed(seed: int | str | None) -> int:

@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from pytest_cmemray import sections, verdict
 
 
+#: More than any peak.
+_ENDLESS = 1 << 62
+
+
 class MemoryProblem(cmemray.LimitExceeded):
     """A test did not keep what its memory markers ask for. The text is one sentence for each."""
 
@@ -42,6 +46,8 @@ class Kit:
         self.is_plain = plan.objects is None and (self.leaks is None or self.peak is None)
         #: Limits of the peak and of what is left; None for none.
         self.limit = plan.limit
+        #: The least peak that may have to be explained.
+        self.locate_from = _ENDLESS if plan.limit is None else plan.limit
         self.leak_limit = plan.leaks.limit if plan.leaks is not None else None
 
     def run(self, nodeid: str, locate_from: int) -> Run:
@@ -75,6 +81,8 @@ class Kit:
             attribution=memory.attribution if memory else self.settings.attribution,
             threads=memory.threads if memory else self.settings.threads,
             trace_python_allocators=self.settings.trace_python_allocators,
+            # A test that is judged by its peak alone is not to wait for what others might leave.
+            collect=None,
         )
 
     def _shares(self) -> bool:

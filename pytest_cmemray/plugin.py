@@ -117,7 +117,9 @@ class Reports:
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Collect what was measured, before a worker sends the report and a terminal keeps it."""
-        self._session.log(report)
+        # Of a set-up that passed, say, there is nothing to know.
+        if report.when == "call" or report.outcome != "passed":
+            self._session.log(report)
 
 
 class Statuses:

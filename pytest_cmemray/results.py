@@ -50,10 +50,10 @@ class Largest:
         """True when a test with this value would be kept."""
         return not self._most or len(self._heap) < self._most or value > self._heap[0][0]
 
-    def least(self) -> float:
-        """What a value must exceed to be kept; 0 while every one is."""
+    def least(self) -> int:
+        """What a value must exceed to be kept, rounded down; 0 while every one is."""
         full = self._most and len(self._heap) >= self._most
-        return self._heap[0][0] if full else 0
+        return int(self._heap[0][0]) if full else 0
 
     def add(self, value: float, entry: Entry) -> None:
         """Keep `entry` if its value is among the highest."""

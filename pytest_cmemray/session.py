@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 SESSION = pytest.StashKey["Session"]()
 _GAPS = "cmemray_gaps"
 _JUDGED = ("passed", "failed", "skipped")
-#: More than any peak.
-_ENDLESS = 1 << 62
 _UNMEASURED = "not measured: its plugin ran it past pytest's own hooks"
 
 
@@ -103,11 +101,13 @@ class Session:
     def start(self, item: pytest.Item, plan: Plan, root: FrameType) -> Run:
         """Begin to measure."""
         kit = self._kits.get(id(plan)) or self._make_kit(plan)
-        locate_from = _ENDLESS if kit.limit is None else kit.limit
+        # Lines are shown of a peak that reaches its limit, that has grown, or that the report lists.
+        locate_from = kit.locate_from
         if self._reporting:
-            locate_from = min(locate_from, int(self.results.largest.least()))
+            locate_from = min(locate_from, self.results.largest.least())
         if self.settings.fail_on_increase:
-            locate_from = min(locate_from, self._before(item, kit) or _ENDLESS)
+            before = self._before(item, kit)
+            locate_from = locate_from if before is None else min(locate_from, before)
         run = kit.run(item.nodeid, locate_from)
         run.start(root)
         return run
@@ -240,7 +240,7 @@ class Session:
         if self._statuses is not None and "problem" in data:
             self._config.pluginmanager.register(self._statuses(), "cmemray-statuses")
             self._statuses = None
-        if judged:
+        if judged and data:
             self.results.add(report.nodeid, report.outcome, data)
             if report.outcome == "passed" and "judged" in data:
                 self._baseline.passed(report.nodeid, data["judged"])

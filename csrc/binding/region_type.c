@@ -247,12 +247,14 @@ static PyObject *region_stop(PyObject *self, PyObject *ignored)
 }
 
 /* Garbage that is to be gone before leaks are read. COLLECT is True, or the least number of live
- * bytes that a full collection is worth; False: only what free lists take. */
+ * bytes that a full collection is worth; False: only what free lists take; None: nothing at all. */
 static bool collect_before_leaks(struct cmr_region *region, PyObject *collect)
 {
 	struct cmr_totals totals;
 	unsigned long long least;
 
+	if (collect == Py_None)
+		return true;
 	if (collect == Py_True)
 		return cmr_collect_fully() && cmr_collect_or_fully();
 	if (collect != Py_False) {

@@ -5,6 +5,7 @@ import mmap
 import subprocess
 import sys
 import threading
+import weakref
 
 import pytest
 from shared_fixtures import needs_gil, span
@@ -341,3 +342,15 @@ def test_figures_tell_that_there_is_more_to_say(what):
     asked.set()
     thread.join()
     assert m.figures[5]
+
+
+def test_where_leaks_are_of_no_interest_nothing_is_collected_at_the_end():
+    class Cycle:
+        def __init__(self):
+            self.me = self
+
+    for collect, alive in ((None, True), (False, False)):
+        gc.collect()
+        with cmemray.measure(collect=collect):
+            watched = weakref.ref(Cycle())
+        assert (watched() is not None) == alive
