@@ -29,7 +29,7 @@ from bench import measure
 from bench.environments import Environments, cache_folder
 from bench.run import BASE
 
-_OBJECTS = (0, 50, 200)
+OBJECTS = (0, 50, 200)
 #: Name -> (environment, further pytest arguments, limit_memory on every test).
 PLUGIN_MODES: dict[str, tuple[str, tuple[str, ...], str]] = {
     "plain": ("none", (), ""),
@@ -97,6 +97,8 @@ if os.environ.get("BENCH_REPORTS"):
 
     def pytest_configure(config):
         class Keeper:
+            # Before any plugin that tidies a report up.
+            @pytest.hookimpl(tryfirst=True)
             def pytest_runtest_logreport(self, report):
                 data = config.hook.pytest_report_to_serializable(config=config, report=report)
                 sizes.append(len(json.dumps(data, default=str)))
@@ -126,7 +128,7 @@ def _python(python: Path, code: str, *arguments: str) -> float:
 
 def _copies(folder: Path, n: int) -> list[str]:
     """`n` shared objects that the loader takes for different ones."""
-    modules = Path(sysconfig.get_path("platstdlib"), "lib-dynload")
+    modules = Path(sysconfig.get_config_var("DESTSHARED"))
     source = min(modules.glob("*.so"), key=lambda path: path.stat().st_size)
     paths = [folder / f"object_{i}.so" for i in range(n)]
     for path in paths:
@@ -139,10 +141,10 @@ def start_and_stop(environments: Environments, rounds: int) -> dict[str, dict[st
     of the rounds; "first": milliseconds of the first, median."""
     found: dict[str, dict[str, float]] = {"ours": {}, "peer": {}}
     with tempfile.TemporaryDirectory() as folder:
-        paths = _copies(Path(folder), max(_OBJECTS))
+        paths = _copies(Path(folder), max(OBJECTS))
         for plugin, times in (("ours", "300"), ("peer", "30")):
             python = environments.for_plugin(plugin)
-            for n in _OBJECTS:
+            for n in OBJECTS:
                 given = (plugin, json.dumps(paths[:n]), times)
                 took = min(_python(python, _START_STOP, *given) for _ in range(rounds))
                 found[plugin][f"{n} objects"] = took
@@ -153,9 +155,9 @@ def start_and_stop(environments: Environments, rounds: int) -> dict[str, dict[st
 
 def start_text(found: dict[str, dict[str, float]]) -> str:
     text = ["Start and stop of one measurement, microseconds (median of many; rounds' lowest)", ""]
-    text.append("  " + f"{'more objects':<14}" + "".join(f"{n:>10}" for n in _OBJECTS))
+    text.append("  " + f"{'more objects':<14}" + "".join(f"{n:>10}" for n in OBJECTS))
     for plugin, times in found.items():
-        text.append(f"  {plugin:<14}" + "".join(f"{times[f'{n} objects']:10.1f}" for n in _OBJECTS))
+        text.append(f"  {plugin:<14}" + "".join(f"{times[f'{n} objects']:10.1f}" for n in OBJECTS))
     text += ["", "The first one, import included, numpy loaded before, milliseconds (median)", ""]
     text += [f"  {plugin:<14}{times['first']:10.1f}" for plugin, times in found.items()]
     return "\n".join(text)
@@ -182,6 +184,7 @@ class PluginCost:
         """All modes in every round."""
         with tempfile.TemporaryDirectory() as name:
             _write_tests(Path(name), self.tests)
+            run_tests(self.environments, Path(name), "plain")  # writes bytecode
             for number in range(rounds):
                 for mode in measure.rotated(list(self.seconds), number):
                     done = run_tests(self.environments, Path(name), mode)
@@ -265,7 +268,7 @@ def measured(
     plain, ours = (report_bytes(environments, mode) for mode in ("plain", "memray"))
     installed = cost.ratio("installed")
     found = {
-        "start and stop us": started["ours"][f"{max(_OBJECTS)} objects"],
+        "start and stop us": started["ours"][f"{max(OBJECTS)} objects"],
         "first ms": started["ours"]["first"],
         "limit ms": cost.per_test("limit"),
         "memray ms": cost.per_test("memray"),

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from bench.report import Row
 
-_LATEST = "latest.json"
+LATEST = "latest.json"
 
 
 @dataclass
@@ -64,11 +64,14 @@ class Results:
     def save(self, folder: Path) -> Path:
         """Write it twice: by time, and as the latest."""
         folder.mkdir(parents=True, exist_ok=True)
-        text = json.dumps(asdict(self), indent=1) + "\n"
-        (folder / _LATEST).write_text(text)
+        self.save_as(folder / LATEST)
         path = folder / time.strftime("%Y-%m-%dT%H%M%S.json")
-        path.write_text(text)
+        self.save_as(path)
         return path
+
+    def save_as(self, path: Path) -> None:
+        """Write it, numbers with six digits."""
+        path.write_text(json.dumps(_rounded(asdict(self)), indent=1) + "\n")
 
     @classmethod
     def load(cls, path: Path) -> Results:
@@ -78,9 +81,21 @@ class Results:
         said["curves"] = [Curve(**curve) for curve in said["curves"]]
         return cls(**said)
 
-    def merged(self, other: Results) -> Results:
-        """This, with the parts of `other` that it does not have: parts may come from several runs."""
-        names = {row.name for row in self.rows}
-        rows = self.rows + [row for row in other.rows if row.name not in names]
-        fixed = self.fixed or other.fixed
-        return Results(self.made, self.rounds, rows, fixed, self.curves or other.curves)
+    def merged(self, older: Results) -> Results:
+        """This, with what `older` has and this has not: parts may come from several runs."""
+        groups = {row.group for row in self.rows}
+        rows = [row for row in older.rows if row.group not in groups]
+        rows += self.rows
+        order = ("allocating", "calling", "extreme", "suites")
+        rows.sort(key=lambda row: order.index(row.group))
+        curves = {(curve.what, curve.mode): curve for curve in (*older.curves, *self.curves)}
+        fixed = {**older.fixed, **self.fixed}
+        return Results(self.made, self.rounds, rows, fixed, list(curves.values()))
+
+
+def _rounded(value: object) -> object:
+    if isinstance(value, float):
+        return float(f"{value:.6g}")
+    if isinstance(value, dict):
+        return {name: _rounded(one) for name, one in value.items()}
+    return [_rounded(one) for one in value] if isinstance(value, list | tuple) else value

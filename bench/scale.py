@@ -24,7 +24,7 @@ from bench.environments import Environments, cache_folder
 from bench.results import Curve
 from bench.run import BASE
 
-_WORKER = Path(__file__).with_name("scale_worker.py")
+WORKER = Path(__file__).with_name("scale_worker.py")
 _GROWTH = 2.0
 #: Pattern: what it is, unit, sizes, modes that are judged, further ones that are shown.
 CURVES: dict[str, tuple[str, str, tuple[int, ...], tuple[str, ...], tuple[str, ...]]] = {
@@ -101,7 +101,7 @@ def _worker(
     environments: Environments, pattern: str, mode: str, size: int, limit: int = 1 << 40
 ) -> dict[str, float]:
     python = environments.for_plugin("none" if mode == "plain" else "ours")
-    command = [str(python), str(_WORKER), pattern, mode, str(limit), str(size)]
+    command = [str(python), str(WORKER), pattern, mode, str(limit), str(size)]
     environment = {**os.environ, "PYTHONHASHSEED": "0"}
     done = subprocess.run(
         command, text=True, stdout=subprocess.PIPE, check=False, env=environment, timeout=600

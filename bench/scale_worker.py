@@ -4,7 +4,8 @@
 
 One size: processor seconds of the pattern alone, bytes by which the resident size rose at the most, the
 peak in requested bytes, and how many stacks it has. Several: each is marked as bench/instructions says,
-for counting instructions. LIMIT in bytes is for mode "budgeted", whose sampling period follows it.
+for counting instructions; MODE may then be several too, with commas between them, "plain" first. LIMIT
+in bytes is for mode "budgeted", whose sampling period follows it.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from collections.abc import Callable
 #: So many call lines has a function of the tree of stacks.
 BRANCHES = 128
 #: Blocks that patterns with another size make.
-_BLOCKS = 400_000
+_BLOCKS = int(os.environ.get("BENCH_SCALE_BLOCKS", "400000"))
 _MAP_NORESERVE = 0x4000
 
 
@@ -158,16 +159,19 @@ def one(mode: str, limit: int, pattern: Pattern, size: int) -> None:
     print(json.dumps({**said, "peak": getattr(measurement, "peak", 0)}))
 
 
-def several(mode: str, limit: int, pattern: Pattern, sizes: list[int]) -> None:
-    """Marks for callgrind."""
-    for size in sizes:
-        pattern(size)
+def several(modes: list[str], limit: int, pattern: Pattern, sizes: list[int]) -> None:
+    """Marks for callgrind: "MODE SIZE"."""
+    pattern(sizes[0])
+    for mode in modes:
         with measured(mode, limit):
-            os.getpriority(os.PRIO_PROCESS, 0)
-            os.write(1, b"-\n")
-            pattern(size)
-            os.getpriority(os.PRIO_PROCESS, 0)
-            os.write(1, f"{size}\t1\n".encode())
+            pattern(sizes[0])
+        for size in sizes:
+            with measured(mode, limit):
+                os.getpriority(os.PRIO_PROCESS, 0)
+                os.write(1, b"-\n")
+                pattern(size)
+                os.getpriority(os.PRIO_PROCESS, 0)
+                os.write(1, f"{mode} {size}\t1\n".encode())
 
 
 def main() -> None:
@@ -176,7 +180,7 @@ def main() -> None:
     if len(sizes) == 1:
         one(mode, limit, pattern, sizes[0])
     else:
-        several(mode, limit, pattern, sizes)
+        several(mode.split(","), limit, pattern, sizes)
 
 
 if __name__ == "__main__":

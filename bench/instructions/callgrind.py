@@ -30,6 +30,13 @@ def why_not() -> str:
 
 def count(command: Sequence[str], environment: Mapping[str, str] | None = None) -> dict[str, float]:
     """Instructions per turn of everything that the program of `command` names."""
+    return per_turn(*stretches(command, environment))
+
+
+def stretches(
+    command: Sequence[str], environment: Mapping[str, str] | None = None
+) -> tuple[list[str], list[int]]:
+    """What the program of `command` printed for each mark, and the instructions up to there."""
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder, "out")
         done = subprocess.run(
@@ -48,7 +55,7 @@ def count(command: Sequence[str], environment: Mapping[str, str] | None = None) 
         labels = done.stdout.splitlines()
         if not labels:
             raise CountingError(f"{' '.join(command)} printed nothing\n{done.stderr}")
-        return per_turn(labels, [_total(out.with_name(f"out.{i + 1}")) for i in range(len(labels))])
+        return labels, [_total(out.with_name(f"out.{i + 1}")) for i in range(len(labels))]
 
 
 def per_turn(labels: Sequence[str], totals: Sequence[int]) -> dict[str, float]:
