@@ -10,7 +10,7 @@ from typing import Any, TypedDict, final, type_check_only
 _Frame = tuple[str, str, int]
 
 #: What an estimate rests on: `Samples` of cmemray.estimate.
-_Samples = tuple[float, float, float]
+_Samples = tuple[float, float, float, float]
 
 #: (bytes, blocks, allocator name, frames, estimated, samples). For estimated rows bytes are already
 #: corrected so that all rows of one list add up to the exact total; samples are None for the others.

@@ -19,13 +19,14 @@ _Z = 1.959964
 class Samples(NamedTuple):
     """What the estimated size of a place rests on.
 
-    Of `all` samples, which together stand for `size` bytes, `own` were taken at the place. Those of
-    several places of one list add up (see `together`).
+    Of `all` samples, which together stand for `size` of `total` bytes, `own` were taken at the place.
+    Those of several places of one list add up (see `together`).
     """
 
     own: float
     all: float
     size: float
+    total: float
 
     @property
     def error(self) -> float:
@@ -39,18 +40,20 @@ class Samples(NamedTuple):
         """Where the bytes lie that were estimated as `estimate`, in 95 of 100 cases.
 
         Wilson's interval of a proportion, which is right for few samples, too, also for none. It
-        is skewed, since the variance grows with the truth: upwards by a whole sample's bytes for
-        each byte, as it may be hidden in blocks that were not taken; downwards by what the bytes
-        that were seen have, which is less when some were certain or taken at a shorter period.
+        is skewed, since the variance depends on the truth: it grows by a whole sample's bytes for
+        each byte more at a place, as that may be hidden in blocks that were not taken; with each
+        byte less it falls by what those that were seen have, which is less when some were certain
+        or taken at a shorter period.
         """
         if self.all <= 0:
             return estimate, estimate + self.size
         unit = self.size / self.all
         part = min(self.own / self.all, 1.0)
-        seen = min(self.own * unit / estimate, 1.0) if estimate > 0 else 1.0
-        low = self._bound(-1, seen * (1 - part) ** 2 - part * part)
-        high = self._bound(1, 1 - 2 * part)
-        return max(estimate + unit * low, 0.0), estimate + unit * high
+        here = _least(self.own * unit, estimate)
+        there = _least((self.all - self.own) * unit, self.total - estimate)
+        low = self._bound(-1, here * (1 - part) ** 2 - part**2)
+        high = self._bound(1, (1 - part) ** 2 - there * part**2)
+        return max(estimate + unit * low, 0.0), min(estimate + unit * high, self.total)
 
     def _bound(self, side: int, slope: float) -> float:
         """Distance to one end of the interval, in samples; `slope` of the variance beyond `own`."""
@@ -58,6 +61,11 @@ class Samples(NamedTuple):
         variance = self.own * (1 - min(self.own / self.all, 1.0))
         root = sqrt(variance * wide + square * slope * slope / 4)
         return (square * slope / 2 + side * _Z * root) / wide
+
+
+def _least(sampled: float, size: float) -> float:
+    """Samples per unit that `size` bytes have, of which `sampled` are not certain; 1 at most."""
+    return min(sampled / size, 1.0) if size > 0 else 1.0
 
 
 def together(parts: Iterable[Samples | None]) -> Samples | None:

@@ -27,6 +27,8 @@ NO_FRAME = "code without a Python frame"
 _LEAD = 4
 #: So many lines are named that are too close to tell which of them leads.
 _MOST_NAMED = 3
+#: Below so many samples errors are too rough to rely on.
+_FEW = 20
 
 
 class Paths:
@@ -184,7 +186,7 @@ def blame(
     text = " or ".join([", ".join(named[:-1]), named[-1]] if len(named) > 1 else named)
     if len(near) > len(named):
         text += f", and {len(near) - len(named)} more as close"
-    return f"; {text}, by few samples" if _may_be_unseen(lines[0]) else f"; {text}"
+    return f"; {text}, by few samples" if _are_few(lines[0].samples, total) else f"; {text}"
 
 
 def leaders(lines: Sequence[Line]) -> Sequence[Line]:
@@ -199,20 +201,17 @@ def leaders(lines: Sequence[Line]) -> Sequence[Line]:
     ]
 
 
+def _are_few(samples: Samples | None, total: int) -> bool:
+    """Whether so few samples divide most of `total` bytes that parts and errors say little."""
+    return samples is not None and samples.all < _FEW and samples.size * 2 > total
+
+
 def says_nothing(lines: Sequence[Line], total: int) -> bool:
     """Whether most of `total` bytes may lie anywhere, as no sample of them is left."""
     if not lines:
         return True
     samples = lines[0].samples
     return samples is not None and samples.all < 1 and samples.size * 2 > total
-
-
-def _may_be_unseen(first: Line) -> bool:
-    """Whether there are so few samples that a line without any may hold more than `first`."""
-    if first.samples is None:
-        return False
-    unseen = first.samples._replace(own=0.0)
-    return first.size < _LEAD * error_of_lead(first.samples, unseen)
 
 
 def _largest_block(largest: Location, paths: Paths) -> str:

@@ -52,7 +52,7 @@ class LeakedObject(NamedTuple):
 
 
 _RawFrame = tuple[str, str, int]
-_RawSamples = tuple[float, float, float]
+_RawSamples = tuple[float, float, float, float]
 _Row = tuple[int, int, str, tuple[_RawFrame, ...], bool, _RawSamples | None]
 
 

@@ -7,6 +7,9 @@
 
 __extension__ typedef unsigned __int128 wide;
 
+/* Standard deviations that a sum of samples is off by once in 16,000 times. */
+#define UNLIKELY 4
+
 /* Rows with the same stack, as shown, and the same allocator. */
 struct group {
 	uint32_t stack, kind;
@@ -17,7 +20,7 @@ struct group {
 /* What estimates rest on, in the terms of Samples (cmemray/estimate.py): as if `samples` blocks had
  * been taken, each with the variance UNIT^2, to divide `size` bytes among the places. */
 struct evidence {
-	double unit, samples, size;
+	double unit, samples, size, total;
 	bool scaled; /* all parts alike, by their bytes */
 };
 
@@ -129,6 +132,15 @@ static struct sums sum_groups(const struct builder *b)
 	return sums;
 }
 
+/* More is missing than the samples that are left can account for: what is missing was sampled more
+ * thinly than anything that is left. */
+static bool hides_more(const struct evidence *e, const struct sums *sums, double missing)
+{
+	double beyond = missing - UNLIKELY * e->unit;
+
+	return beyond > 0 && beyond * beyond > UNLIKELY * UNLIKELY * (double)sums->variance;
+}
+
 /* How well the samples know what they say, given what all of it is exactly. The unit is the largest
  * variance for each byte that some group has: that of a group of small blocks, if there is one. */
 static void weigh_evidence(struct builder *b, const struct sums *sums, uint64_t total)
@@ -144,8 +156,11 @@ static void weigh_evidence(struct builder *b, const struct sums *sums, uint64_t 
 			unit = (double)positive(group->variance) / (double)group->bytes;
 		e->unit = unit > e->unit ? unit : e->unit;
 	}
+	if (hides_more(e, sums, missing))
+		e->unit = missing / UNLIKELY;
 	if (e->unit > 0)
 		e->samples = (double)sums->variance / (e->unit * e->unit);
+	e->total = (double)total;
 	e->size = missing + e->samples * e->unit;
 	e->scaled = e->samples == 0 || e->size < 1;
 	if (e->scaled && e->samples > 0)
@@ -214,7 +229,7 @@ static void show_groups(struct builder *b)
 	}
 }
 
-/* (own, all, size) of GROUP; a new reference, or NULL with an exception set. */
+/* (own, all, size, total) of GROUP; a new reference, or NULL with an exception set. */
 static PyObject *build_samples(const struct builder *b, const struct group *group)
 {
 	const struct evidence *e = &b->evidence;
@@ -222,7 +237,7 @@ static PyObject *build_samples(const struct builder *b, const struct group *grou
 
 	if (e->unit > 0)
 		own = (double)positive(group->variance) / (e->unit * e->unit);
-	return Py_BuildValue("(ddd)", own, e->samples, e->size > 0 ? e->size : 0.0);
+	return Py_BuildValue("(dddd)", own, e->samples, e->size > 0 ? e->size : 0.0, e->total);
 }
 
 static PyObject *build_row(struct builder *b, const struct group *group, bool estimated)

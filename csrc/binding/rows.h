@@ -14,7 +14,7 @@ struct cmr_rows_total {
 };
 
 /* A list of (bytes, blocks, allocator, frames, estimated, samples), largest first; frames innermost
- * first, each (function, file, line); samples None, or (own, all, size) as in cmemray/estimate.py
+ * first, each (function, file, line); samples None, or (own, all, size, total) as in cmemray/estimate.py
  * when the row is an estimate. Rows of equal frames and allocator become one; the order of equal
  * sizes depends on nothing but their contents. NULL with an exception set. Call quiet (quiet.h). */
 PyObject *cmr_rows_build(const struct cmr_usage_row *rows, uint32_t n, struct cmr_rows_total total);

@@ -122,7 +122,7 @@ def one_large_block() -> object:
 
 def _churn(times: int) -> None:
     for _ in range(times):
-        bytes(70_000)
+        bytes(20_000)
 
 
 def few_samples() -> object:
@@ -216,8 +216,8 @@ PROGRAMS = [
     Program(threads, 64 * MB),
     Program(generators, 8 * MB),
     Program(one_large_block, 64 * MB),
-    Program(few_samples, 4 * MB),
-    Program(handful_of_samples, 32 * MB),
+    Program(few_samples, MB),
+    Program(handful_of_samples, 4 * MB),
     Program(growing_periods, 64 * MB),
     Program(peak_in_the_middle, 64 * MB),
     Program(recursion, 8 * MB),
@@ -276,11 +276,13 @@ class Outcome:
     total: int
     samples: float = 0.0  # effective ones that made up the list, in the mean
 
+    def is_uncertain(self, tally: Tally) -> bool:
+        """Whether a line's part is really an estimate: by 0.1 % of the total or more, as it says."""
+        return tally.variance / len(tally.sizes) >= (self.total / 1000) ** 2
+
     def uncertain(self) -> list[Tally]:
-        """Lines whose share is really an estimate: by 0.1 % of the total or more, as they say."""
-        seeds = {len(tally.sizes) for tally in self.lines.values()}.pop()
-        least = (self.total / 1000) ** 2
-        return [tally for tally in self.lines.values() if tally.variance / seeds >= least]
+        """Lines of which that is true."""
+        return [tally for tally in self.lines.values() if self.is_uncertain(tally)]
 
 
 def play(program: Program, seeds: int) -> Outcome:

@@ -3,7 +3,6 @@
 The programs and what is counted are in sampled.py, which prints the same as a table.
 """
 
-import functools
 import re
 import sys
 import sysconfig
@@ -19,48 +18,52 @@ import cmemray
 from cmemray import explain
 
 SEEDS = 200
-outcome = functools.cache(lambda program: sampled.play(program, SEEDS))
 
-#: One process plays each program once, for all tests.
-pytestmark = [
-    pytest.mark.xdist_group("estimates"),
-    pytest.mark.skipif(
-        bool(sysconfig.get_config_var("Py_GIL_DISABLED")),
-        reason="collections of a free-threaded build keep blocks, so runs differ by themselves",
-    ),
-]
+pytestmark = pytest.mark.skipif(
+    bool(sysconfig.get_config_var("Py_GIL_DISABLED")),
+    reason="collections of a free-threaded build keep blocks, so runs differ by themselves",
+)
 
 
-def _id(program):
-    return program.run.__name__
+@pytest.fixture(scope="module")
+def outcomes():
+    return {program.run.__name__: sampled.play(program, SEEDS) for program in sampled.PROGRAMS}
 
 
-@pytest.mark.parametrize("program", sampled.PROGRAMS, ids=_id)
-def test_estimates_are_unbiased(program):
-    played = outcome(program)
-    assert len(played.uncertain()) >= 2
-    for line in played.lines.values():
-        # Lines that hardly vary do so by rare events: so many seeds have seen too few of them.
-        error = max(line.spread / SEEDS**0.5, 1e-4 * played.total)
-        assert abs(line.mean - line.truth) <= 3 * error, line
+def _lines_off(outcomes, is_off):
+    """(program, line) of the lines for which is_off(line, outcome)."""
+    return [
+        (name, number, line.truth, line.mean, line.spread, line.covered)
+        for name, outcome in outcomes.items()
+        for number, line in outcome.lines.items()
+        if is_off(line, outcome)
+    ]
 
 
-@pytest.mark.parametrize("program", sampled.PROGRAMS, ids=_id)
-def test_estimates_spread_as_they_say(program):
-    for line in outcome(program).uncertain():
-        # 200 seeds know a spread to 5 %; the mean of what each says of itself is known as well.
-        assert 0.8 < line.spread / (line.variance / SEEDS) ** 0.5 < 1.25, line
+def _is_biased(line, outcome):
+    # Lines that hardly vary do so by rare events: so many seeds have seen too few of them.
+    error = max(line.spread / SEEDS**0.5, 1e-4 * outcome.total)
+    return abs(line.mean - line.truth) > 3 * error
 
 
-@pytest.mark.parametrize("program", sampled.PROGRAMS, ids=_id)
-def test_intervals_cover_the_truth(program):
-    for line in outcome(program).uncertain():
-        # 190 in the mean; binomial: 3.3 standard deviations of 3.1 below.
-        assert line.covered >= 180, line
+def _spreads_otherwise(line, outcome):
+    # 200 seeds know a spread to 5 %; the mean of what each says of itself is known as well.
+    said = (line.variance / SEEDS) ** 0.5
+    return outcome.is_uncertain(line) and not 0.8 < line.spread / said < 1.25
 
 
-def test_intervals_cover_the_truth_in_95_of_100_cases():
-    lines = [line for program in sampled.PROGRAMS for line in outcome(program).uncertain()]
+def _covers_too_little(line, outcome):
+    # 190 in the mean; binomial: 3.3 standard deviations of 3.1 below.
+    return outcome.is_uncertain(line) and line.covered < 180
+
+
+# One test for all: every process that runs a part of them would play the programs anew.
+def test_estimates_are_what_they_say(outcomes):
+    assert all(len(outcome.uncertain()) >= 2 for outcome in outcomes.values())
+    assert _lines_off(outcomes, _is_biased) == []
+    assert _lines_off(outcomes, _spreads_otherwise) == []
+    assert _lines_off(outcomes, _covers_too_little) == []
+    lines = [line for outcome in outcomes.values() for line in outcome.uncertain()]
     assert len(lines) >= 30
     assert 0.93 <= sum(line.covered for line in lines) / (SEEDS * len(lines)) <= 0.97
 

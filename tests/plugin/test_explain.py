@@ -123,7 +123,7 @@ def estimated(*counts: float, size: int = 1000) -> list[Location]:
             1,
             (Frame("f", f"{ROOT}/a.py", i),),
             estimated=True,
-            samples=Samples(own, whole, whole * size),
+            samples=Samples(own, whole, whole * size, whole * size),
         )
         for i, own in enumerate(counts, 1)
     ]
@@ -155,8 +155,8 @@ def test_exact_lines_are_never_too_close() -> None:
 
 
 def test_few_samples_are_said_to_be_few() -> None:
-    assert blamed(5) == "; ~100% from f (a.py:1), by few samples"
-    assert blamed(6) == "; ~100% from f (a.py:1)"
+    assert blamed(19) == "; ~100% from f (a.py:1), by few samples"
+    assert blamed(20) == "; ~100% from f (a.py:1)"
 
 
 def test_without_samples_the_largest_sampled_block_is_named() -> None:
@@ -168,9 +168,9 @@ def test_without_samples_the_largest_sampled_block_is_named() -> None:
     assert explain.blame([], 5000, PATHS, block) == told
     assert explain.blame([], 5000, PATHS) == ""
     # A block that was certain to be counted says nothing of the rest, if that is most.
-    counted = Location(5000, 1, (TEST,), estimated=True, samples=Samples(0, 0, 4900))
+    counted = Location(5000, 1, (TEST,), estimated=True, samples=Samples(0, 0, 4900, 5000))
     assert explain.blame([counted], 5000, PATHS, block) == told
-    counted = counted._replace(samples=Samples(0, 0, 100))
+    counted = counted._replace(samples=Samples(0, 0, 100, 5000))
     assert explain.blame([counted], 5000, PATHS, block).startswith("; ~100% from test_import")
     sentence = explain.limit_sentence(4096, 5000, [], PATHS, largest=block)
     assert sentence.endswith(told)
@@ -181,7 +181,7 @@ def test_the_error_of_a_line_is_not_the_sum_of_its_parts() -> None:
     [line, last] = explain.by_own_line(
         [one, other._replace(frames=one.frames), rest._replace(size=1)], PATHS
     )
-    assert line.samples == Samples(50, 100, 100_000)
+    assert line.samples == Samples(50, 100, 100_000, 100_000)
     assert line.error == pytest.approx(100_000 * (0.5 * 0.5 / 100) ** 0.5)
     assert last.error == line.error
     assert together([None, None]) is None
@@ -190,21 +190,21 @@ def test_the_error_of_a_line_is_not_the_sum_of_its_parts() -> None:
 
 def test_an_interval_is_wilson_s() -> None:
     # 5 of 10: 0.5 +- 0.263, by any table; 0 of 10: up to 0.278.
-    low, high = Samples(5, 10, 10_000).interval(5000)
+    low, high = Samples(5, 10, 10_000, 10_000).interval(5000)
     assert (round(low, -1), round(high, -1)) == (2370, 7630)
-    low, high = Samples(0, 10, 10_000).interval(0)
+    low, high = Samples(0, 10, 10_000, 10_000).interval(0)
     assert (low, round(high, -1)) == (0, 2780)
-    low, high = Samples(10, 10, 10_000).interval(10_000)
+    low, high = Samples(10, 10, 10_000, 10_000).interval(10_000)
     assert (round(low, -1), round(high)) == (7220, 10_000)
     # What was certain to be counted stays; what is not seen may be anywhere.
-    assert Samples(0, 10, 10_000).interval(700)[0] == 700
-    assert Samples(0, 0, 300).interval(50) == (50, 350)
+    assert Samples(0, 10, 10_000, 20_000).interval(700)[0] == 700
+    assert Samples(0, 0, 300, 1000).interval(50) == (50, 350)
 
 
 def test_a_lead_over_nothing_has_an_error_too() -> None:
     assert error_of_lead(None, None) == 0
-    assert error_of_lead(Samples(1, 1, 100), None) > 50
-    many = error_of_lead(Samples(500, 1000, 1000), Samples(500, 1000, 1000))
+    assert error_of_lead(Samples(1, 1, 100, 100), None) > 50
+    many = error_of_lead(Samples(500, 1000, 1000, 1000), Samples(500, 1000, 1000, 1000))
     assert many == pytest.approx(1000**0.5, rel=0.01)
 
 

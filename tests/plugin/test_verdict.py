@@ -230,7 +230,7 @@ def test_estimates_are_explained() -> None:
 
 def test_estimates_that_may_be_off_say_so() -> None:
     locations = [
-        at(line, size)._replace(estimated=True, samples=Samples(size, 1000, 1000))
+        at(line, size)._replace(estimated=True, samples=Samples(size, 1000, 1000, 1000))
         for line, size in ((5, 520), (6, 480))
     ]
     problem = sections.describe(
