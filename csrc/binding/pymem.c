@@ -93,7 +93,8 @@ static inline __attribute__((always_inline)) void *got_short(uintptr_t word, voi
 							     size_t size, enum cmr_kind kind)
 {
 	if (__builtin_expect(block == NULL, 0) ||
-	    __builtin_expect(cmr_on_alloc_passed(CMR_PLANE_OUTER, (uintptr_t)block, size), 1))
+	    __builtin_expect(cmr_on_alloc_passed(CMR_PLANE_OUTER, (uintptr_t)block, size), 1) ||
+	    cmr_on_alloc_exact(CMR_PLANE_OUTER, (uintptr_t)block, size, kind))
 		cmr_gate_leave_outer(word);
 	else
 		tell_late(word, block, size, kind);
@@ -237,7 +238,8 @@ static inline __attribute__((always_inline)) void hook_free(int domain, void *ct
 		free_general(domain, ctx, block);
 		return;
 	}
-	if (__builtin_expect(!cmr_on_free_passed(CMR_PLANE_OUTER, (uintptr_t)block), 0)) {
+	if (__builtin_expect(!cmr_on_free_passed(CMR_PLANE_OUTER, (uintptr_t)block), 0) &&
+	    !cmr_on_free_exact(CMR_PLANE_OUTER, (uintptr_t)block)) {
 		free_late(domain, ctx, block, word);
 		return;
 	}

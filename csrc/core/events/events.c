@@ -21,31 +21,29 @@ struct cmr_thread *cmr_events_thread(struct cmr_plane *plane)
 	return thread->view[plane->id].tag != 0 ? thread : NULL;
 }
 
-/* Decides whether BLOCK carries a location, and gives it one. */
-static void locate(struct cmr_thread *thread, struct cmr_thread_view *view, enum cmr_kind kind,
-		   struct cmr_block *block)
+/* Decides whether a block of SIZE carries a location. That, or 0. */
+static uint32_t locate(struct cmr_thread *thread, struct cmr_thread_view *view, enum cmr_kind kind,
+		       size_t size)
 {
-	view->countdown -= (int64_t)block->size;
+	view->countdown -= (int64_t)size;
 	if (view->countdown >= 0)
-		return;
+		return 0;
 	if (view->period_log2 != 0) /* else it stays below 0 */
 		view->countdown = cmr_sample_draw(&view->random, view->period_log2) - 1;
-	block->location = cmr_locations_here(thread, kind);
-	if (block->location == 0)
-		return;
-	block->located = true;
-	block->exact = view->exact;
-	block->weight = cmr_sample_weight(block->size, view->period_log2);
+	return cmr_locations_here(thread, kind);
 }
 
-/* Puts a new block of SIZE at ADDRESS into the table. False: lost. */
-static bool put(struct cmr_plane *plane, struct cmr_thread *thread, uintptr_t address, size_t size,
-		enum cmr_kind kind, struct cmr_block *block)
+/* Puts a new block of SIZE at ADDRESS into the table, with LOCATION (0: none). False: lost. */
+static bool put(struct cmr_plane *plane, const struct cmr_thread_view *view, uintptr_t address,
+		size_t size, uint32_t location, struct cmr_block *block)
 {
-	struct cmr_thread_view *view = &thread->view[plane->id];
-
 	*block = (struct cmr_block){ .size = size, .tag = view->tag };
-	locate(thread, view, kind, block);
+	if (location != 0) {
+		block->location = location;
+		block->located = true;
+		block->exact = view->exact;
+		block->weight = cmr_sample_weight(size, view->period_log2);
+	}
 	if (cmr_blocks_put(&plane->blocks, address, block))
 		return true;
 	cmr_lose(CMR_LOSS_blocks);
@@ -129,42 +127,55 @@ static bool resize_passed(struct cmr_plane *plane, struct cmr_thread *thread,
 	return true;
 }
 
-/* A small block of exact attribution, at a location that has a usage already: table and books in one.
- * False: nothing was done. */
-static bool alloc_exact(struct cmr_plane *plane, struct cmr_thread *thread, uintptr_t address,
-			size_t size, enum cmr_kind kind)
+/* Table and books in one, for a LOCATION that has a usage already. */
+static __attribute__((noinline)) bool put_exact(struct cmr_plane *plane, struct cmr_thread_view *view, uintptr_t address,
+		      size_t size, uint32_t location)
 {
-	struct cmr_thread_view *view = &thread->view[plane->id];
-	_Atomic uint16_t *granule = cmr_blocks_granule(&plane->blocks, address);
 	struct cmr_region *region;
-	_Atomic uint32_t *where;
-	uint32_t location;
 	bool done;
 
-	if (size > CMR_SMALL_MAX || granule == NULL)
-		return false;
-	where = cmr_blocks_location(&plane->blocks, address);
-	location = where != NULL ? cmr_locations_here(thread, kind) : 0;
-	if (location == 0 || !pass_in(plane, view, view->tag, true))
+	if (!pass_in(plane, view, view->tag, true))
 		return false;
 	region = view->region;
 	done = cmr_usages_change(&region->usages, &region->ledger, location, (int64_t)size,
 				 CMR_BLOCK_UNIT);
 	if (done) {
-		atomic_store_explicit(where, location, memory_order_relaxed);
-		cmr_blocks_store(granule, (unsigned)view->tag << CMR_TAG_SHIFT |
-						  CMR_HAS_LOCATION | (unsigned)size);
+		atomic_store_explicit(cmr_blocks_location(&plane->blocks, address), location,
+				      memory_order_relaxed);
+		cmr_blocks_store(cmr_blocks_granule(&plane->blocks, address),
+				 (unsigned)view->tag << CMR_TAG_SHIFT | CMR_HAS_LOCATION |
+					 (unsigned)size);
 		cmr_ledger_add_open(&region->ledger, size);
 	}
 	cmr_biased_pass_out(&plane->lock, &view->seat);
 	return done;
 }
 
-/* The end of such a block. */
-static bool free_exact(struct cmr_plane *plane, struct cmr_thread *thread, uintptr_t address)
+/* Does little itself, for its need of stack while the stack is walked. */
+bool cmr_on_alloc_exact(enum cmr_plane_id id, uintptr_t address, size_t size, enum cmr_kind kind)
 {
-	struct cmr_thread_view *view = &thread->view[plane->id];
+	struct cmr_plane *plane = &cmr_planes[id];
+	struct cmr_thread *thread = cmr_tls.self;
+	uint32_t location;
+
+	/* A pass that is there now says that the view is as it should be; the one that put_exact asks
+	 * for is another look. */
+	if (thread == NULL || size > CMR_SMALL_MAX ||
+	    (atomic_load_explicit(&thread->view[id].seat.pass, memory_order_relaxed) &
+	     CMR_HAS_LOCATION) == 0 ||
+	    cmr_blocks_granule(&plane->blocks, address) == NULL ||
+	    cmr_blocks_location(&plane->blocks, address) == NULL)
+		return false;
+	location = cmr_locations_here(thread, kind);
+	return location != 0 && put_exact(plane, &thread->view[id], address, size, location);
+}
+
+bool cmr_on_free_exact(enum cmr_plane_id id, uintptr_t address)
+{
+	struct cmr_plane *plane = &cmr_planes[id];
 	_Atomic uint16_t *granule = cmr_blocks_granule(&plane->blocks, address);
+	struct cmr_thread *thread = cmr_tls.self;
+	struct cmr_thread_view *view;
 	struct cmr_region *region;
 	unsigned entry, size;
 	uint32_t location;
@@ -172,8 +183,9 @@ static bool free_exact(struct cmr_plane *plane, struct cmr_thread *thread, uintp
 
 	entry = granule != NULL ? cmr_blocks_load(granule) : 0;
 	size = entry & CMR_SIZE_MASK;
-	if ((entry & CMR_HAS_LOCATION) == 0 || size > CMR_SMALL_MAX)
+	if ((entry & CMR_HAS_LOCATION) == 0 || size > CMR_SMALL_MAX || thread == NULL)
 		return false;
+	view = &thread->view[id];
 	location = atomic_load_explicit(cmr_blocks_location(&plane->blocks, address),
 					memory_order_relaxed);
 	if (location > CMR_LOCATION_MASK /* a weight */ ||
@@ -194,15 +206,25 @@ static bool free_exact(struct cmr_plane *plane, struct cmr_thread *thread, uintp
 
 /* --- events -------------------------------------------------------------------------------------- */
 
-/* Apart, for its need of stack. */
+/* These two are apart for their need of stack: little is live while the stack is walked. */
+static __attribute__((noinline)) void keep_alloc(struct cmr_plane *plane,
+						 struct cmr_thread *thread, uintptr_t address,
+						 size_t size, uint32_t location)
+{
+	struct cmr_block block;
+
+	if (put(plane, &thread->view[plane->id], address, size, location, &block) &&
+	    !add_passed(plane, thread, &block))
+		cmr_booking_add(plane, CMR_FOR_ALL, &block, thread);
+}
+
 static __attribute__((noinline)) void alloc_general(struct cmr_plane *plane,
 						    struct cmr_thread *thread, uintptr_t address,
 						    size_t size, enum cmr_kind kind)
 {
-	struct cmr_block block;
+	uint32_t location = locate(thread, &thread->view[plane->id], kind, size);
 
-	if (put(plane, thread, address, size, kind, &block) && !add_passed(plane, thread, &block))
-		cmr_booking_add(plane, CMR_FOR_ALL, &block, thread);
+	keep_alloc(plane, thread, address, size, location);
 }
 
 void cmr_on_alloc(enum cmr_plane_id id, uintptr_t address, size_t size, enum cmr_kind kind)
@@ -210,10 +232,9 @@ void cmr_on_alloc(enum cmr_plane_id id, uintptr_t address, size_t size, enum cmr
 	struct cmr_plane *plane = &cmr_planes[id];
 	struct cmr_thread *thread = cmr_events_thread(plane);
 
-	if (thread == NULL ||
-	    (thread->view[id].exact && alloc_exact(plane, thread, address, size, kind)))
-		return;
-	alloc_general(plane, thread, address, size, kind);
+	if (thread != NULL && !(thread->view[id].exact &&
+				cmr_on_alloc_exact(id, address, size, kind)))
+		alloc_general(plane, thread, address, size, kind);
 }
 
 /* Who takes entries out has a struct first: cmr_thread_quiesce waits only for threads that it knows,
@@ -224,7 +245,7 @@ void cmr_on_free(enum cmr_plane_id id, uintptr_t address)
 	struct cmr_thread *thread = cmr_thread_self();
 	struct cmr_block block;
 
-	if (thread != NULL && free_exact(plane, thread, address))
+	if (cmr_on_free_exact(id, address))
 		return;
 	if (cmr_blocks_take(&plane->blocks, address, &block) &&
 	    (thread == NULL || !sub_passed(plane, thread, &block)))
@@ -255,8 +276,12 @@ void cmr_on_resize_done(enum cmr_plane_id id, uintptr_t old, const struct cmr_ta
 	struct cmr_thread *thread = cmr_events_thread(plane);
 	const struct cmr_block *before = taken->found ? &taken->block : NULL;
 	struct cmr_block block;
+	uint32_t location = 0;
 
-	if (thread == NULL || !put(plane, thread, address, size, kind, &block)) {
+	if (thread != NULL)
+		location = locate(thread, &thread->view[id], kind, size);
+	if (thread == NULL ||
+	    !put(plane, &thread->view[id], address, size, location, &block)) {
 		cmr_on_resize_freed(id, taken);
 		return;
 	}

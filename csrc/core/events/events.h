@@ -26,6 +26,11 @@ void cmr_on_alloc(enum cmr_plane_id plane, uintptr_t address, size_t size, enum 
  * form. [hot] [nomalloc] */
 void cmr_on_free(enum cmr_plane_id plane, uintptr_t address);
 
+/* The same for small blocks of exact attribution, as far as a pass covers them (heap/region.h). False:
+ * nothing was done. [hot] [nomalloc] */
+bool cmr_on_alloc_exact(enum cmr_plane_id plane, uintptr_t address, size_t size, enum cmr_kind kind);
+bool cmr_on_free_exact(enum cmr_plane_id plane, uintptr_t address);
+
 /* What cmr_on_resize_begin took out of the table. */
 struct cmr_taken {
 	struct cmr_block block;
