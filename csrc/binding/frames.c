@@ -22,10 +22,10 @@
 /* Where the interpreter keeps each thread's own state, or NULL: not known, ask it. */
 static const Py_tss_t *state_key;
 
-/* PyGILState_GetThisThreadState is the only accessor that never names another thread's state. Up to
- * CPython 3.13 that is pthread_getspecific at the end of three calls through tables of the linker, for
- * every block that gets a location. The key may be made anew (in the child of a fork), so it is read
- * where the interpreter has it; that it lies there is not taken on trust. */
+/* PyGILState_GetThisThreadState is the only accessor that never names another thread's state. Up
+ * to CPython 3.13 that is pthread_getspecific at the end of three calls through tables of the
+ * linker, for every block that gets a location. The key may be made anew (in the child of a
+ * fork), so it is read where the interpreter has it; that it lies there is not taken on trust. */
 static void find_state_key(void)
 {
 #if PY_VERSION_HEX < 0x030E0000

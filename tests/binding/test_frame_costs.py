@@ -3,6 +3,7 @@ for granted (csrc/core/stack/chain.h): it must be several times as long, since m
 
 from __future__ import annotations
 
+import contextlib
 import re
 import time
 from collections.abc import Callable, Generator, Iterator
@@ -74,10 +75,8 @@ def _exceptions() -> Callable[[], object]:
         descend(depth - 1)
 
     def run() -> None:
-        try:
+        with contextlib.suppress(KeyError):
             descend(N - 1)
-        except KeyError:
-            pass
 
     return run
 
@@ -115,7 +114,7 @@ def _await() -> Callable[[], object]:
 
 def _loops_over_generators() -> Callable[[], object]:
     def level(below: Iterator[int]) -> Iterator[int]:
-        for _ in below:
+        for _ in below:  # noqa: UP028 - this is what is measured
             yield _
 
     numbers: Iterator[int] = iter(lambda: 0, 1)
@@ -126,10 +125,14 @@ def _loops_over_generators() -> Callable[[], object]:
 
 
 @pytest.mark.parametrize("shape", [_functions, _recursion, _methods, _exceptions])
-def test_calls_take_several_times_what_is_assumed(shape: Callable[[], Callable[[], object]]) -> None:
+def test_calls_take_several_times_what_is_assumed(
+    shape: Callable[[], Callable[[], object]],
+) -> None:
     assert _fastest(shape()) >= MARGIN * _assumed("CMR_CHAIN_NS_OF_CALL")
 
 
 @pytest.mark.parametrize("shape", [_yield_from, _await, _loops_over_generators])
-def test_resumptions_take_several_times_what_is_assumed(shape: Callable[[], Callable[[], object]]) -> None:
+def test_resumptions_take_several_times_what_is_assumed(
+    shape: Callable[[], Callable[[], object]],
+) -> None:
     assert _fastest(shape()) >= MARGIN * _assumed("CMR_CHAIN_NS_OF_RESUME")

@@ -489,7 +489,8 @@ CMR_TEST(a_chain_gives_its_memory_back)
 	cmr_chain_free(NULL);
 }
 
-/* What is remembered of the way from frames to nodes grows with the number of places, up to a bound. */
+/* What is remembered of the way from frames to nodes grows with the number of places, up to a
+ * bound. */
 CMR_TEST(a_thread_of_many_places_remembers_more_of_them)
 {
 	size_t before, small;

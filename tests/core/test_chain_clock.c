@@ -1,5 +1,5 @@
-/* Deep stacks, of which the clock proves the lower part: nothing is missed that a program has had the
- * time for, and nothing is read that it cannot have changed. */
+/* Deep stacks, of which the clock proves the lower part: nothing is missed that a program has
+ * had the time for, and nothing is read that it cannot have changed. */
 #include "cmr_test.h"
 
 #include "frames_rig.h"
@@ -223,7 +223,8 @@ CMR_TEST(what_cannot_have_changed_is_not_read)
 	CHECK_EQ_U64(node, naive_walk());
 }
 
-/* A recursion that allocates on each level; fewer walks than go by without one down to the bottom. */
+/* A recursion that allocates on each level; fewer walks than go by without one down to the
+ * bottom. */
 #define FEW 500u
 
 CMR_TEST(on_the_way_down_and_up_only_the_newest_are_read)

@@ -1,5 +1,6 @@
-/* Random programs of calls, generators, green threads and dying code objects: after any step the chain
- * says what a naive walk says. That also when no more time passes than the chain takes for granted. */
+/* Random programs of calls, generators, green threads and dying code objects: after any step the
+ * chain says what a naive walk says. That also when no more time passes than the chain takes for
+ * granted. */
 #include "cmr_test.h"
 
 #include "frames_rig.h"
@@ -18,7 +19,8 @@ static struct {
 } stacks[N_STACKS];
 static unsigned current;
 
-/* Half nanoseconds of one of the two: what the chain takes for granted of both together is twice that. */
+/* Half nanoseconds of one of the two: what the chain takes for granted of both together is twice
+ * that. */
 #define CALL_TICKS CMR_CHAIN_NS_OF_CALL
 #define RESUME_TICKS CMR_CHAIN_NS_OF_RESUME
 /* How early or late the processor takes a reading, at most, each: what the chain allows for both. */

@@ -207,6 +207,11 @@ CMR_TEST(a_key_takes_few_bytes)
 	}
 }
 
+static struct cmr_key key_of(uint64_t n, uint64_t b)
+{
+	return (struct cmr_key){ n << 32 | (n & 3), b };
+}
+
 CMR_TEST(keys_of_few_words_are_keys)
 {
 	for (uint32_t words = 2; words <= 4; words++) {
@@ -215,11 +220,11 @@ CMR_TEST(keys_of_few_words_are_keys)
 
 		REQUIRE(cmr_intern_init_words(&keys, words, 1000000, NULL) == CMR_OK);
 		for (uint64_t n = 1; n <= 70000; n++)
-			CHECK_EQ_U64(cmr_intern_add(&keys, (struct cmr_key){ n << 32 | (n & 3), b }), n);
+			CHECK_EQ_U64(cmr_intern_add(&keys, key_of(n, b)), n);
 		for (uint64_t n = 1; n <= 70000; n++) {
 			CHECK_EQ_U64(cmr_intern_key(&keys, (uint32_t)n).a, n << 32 | (n & 3));
 			CHECK_EQ_U64(cmr_intern_key(&keys, (uint32_t)n).b, b);
-			CHECK_EQ_U64(cmr_intern_add(&keys, (struct cmr_key){ n << 32 | (n & 3), b }), n);
+			CHECK_EQ_U64(cmr_intern_add(&keys, key_of(n, b)), n);
 		}
 		cmr_intern_fini(&keys);
 	}

@@ -71,10 +71,10 @@ class Program:
             try:
                 if op == 1:
                     self.run()
-                elif op == 2:
-                    self.run()
                 elif op == 3:
                     self.also()
+                elif op == 2:  # the same from another line
+                    self.run()
                 elif op == 4:
                     for _ in self.generate():
                         self.slots[next(self.indices)] = self.make()  # block

@@ -45,7 +45,8 @@ uint32_t cmr_locations_add(cmr_node_id node, uint32_t kind)
 _Static_assert(MAX_LOCATIONS < 1u << NUMBER_BITS, "a number must fit into a note");
 
 /* Where no note tells, which is where no spot is as well. */
-static __attribute__((noinline)) uint32_t look_up(struct cmr_thread *thread, struct cmr_spot *spot, uint32_t kind)
+static __attribute__((noinline)) uint32_t look_up(struct cmr_thread *thread,
+						  struct cmr_spot *spot, uint32_t kind)
 {
 	uint32_t interning = atomic_load_explicit(&cmr_interning, memory_order_relaxed), number;
 

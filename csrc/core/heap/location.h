@@ -15,7 +15,8 @@ struct cmr_location {
 	uint32_t kind;    /* enum cmr_kind */
 };
 
-/* Makes the set of locations, and has threads give their chains back when they end. Safe to call again. */
+/* Makes the set of locations, and has threads give their chains back when they end. Safe to call
+ * again. */
 enum cmr_status cmr_locations_init(struct cmr_error *err) CMR_CHECKED;
 
 /* Number of (NODE, KIND); 0 = lost (a `stacks` loss is counted). Dense from 1. [hot] [nomalloc] */

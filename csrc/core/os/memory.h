@@ -24,14 +24,15 @@ void *cmr_memory_grow(void *memory, size_t old, size_t bytes);
 /* Drops the contents of whole pages; they read as zero again (MADV_DONTNEED). [nomalloc] */
 void cmr_memory_discard(void *memory, size_t bytes);
 
-/* As cmr_memory_discard for who does not mind either way: locked pages stay as they are. So others may be
- * reading what they were not told is gone: each word of theirs is the old one or 0. [nomalloc] */
+/* As cmr_memory_discard for who does not mind either way: locked pages stay as they are. So
+ * others may be reading what they were not told is gone: each word of theirs is the old one or
+ * 0. [nomalloc] */
 void cmr_memory_let_go(void *memory, size_t bytes);
 
-/* Calls VISIT for stretches of whole pages that together hold all of [MEMORY, MEMORY + BYTES) that is
- * not zero; MEMORY is a mapping of cmr_memory_map. Pages that nobody ever wrote are left out, so that
- * reading does not make them resident, where the kernel tells (/proc/self/pagemap; 10 us for 8 MiB).
- * Not from a hook: opens a file. errno is preserved. */
+/* Calls VISIT for stretches of whole pages that together hold all of [MEMORY, MEMORY + BYTES)
+ * that is not zero; MEMORY is a mapping of cmr_memory_map. Pages that nobody ever wrote are left
+ * out, so that reading does not make them resident, where the kernel tells (/proc/self/pagemap;
+ * 10 us for 8 MiB). Not from a hook: opens a file. errno is preserved. */
 void cmr_memory_each_used(void *memory, size_t bytes,
 			  void (*visit)(void *data, void *start, size_t bytes), void *data);
 

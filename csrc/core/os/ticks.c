@@ -65,8 +65,8 @@ static bool reading_is_cheap(void)
 #endif
 
 #if defined(__x86_64__)
-/* The kernel watches the counters of all processors and takes another clock when they disagree. Where
- * it does not say (no /sys), the processor's word counts alone. */
+/* The kernel watches the counters of all processors and takes another clock when they disagree.
+ * Where it does not say (no /sys), the processor's word counts alone. */
 static bool kernel_trusts_counter(void)
 {
 	static const char *const others[] = { "hpet", "acpi_pm", "jiffies", "refined-jiffies" };
@@ -94,7 +94,8 @@ static bool counter_is_steady(void)
 	unsigned a, b, c, d = 0;
 	int allowed = 0;
 
-	/* A process may have given the reading up for a signal; clock_gettime would crash there, too. */
+	/* A process may have given the reading up for a signal; clock_gettime would crash there,
+	 * too. */
 	if (prctl(PR_GET_TSC, &allowed) == 0 && allowed != PR_TSC_ENABLE)
 		return false;
 	return __get_cpuid(0x80000007, &a, &b, &c, &d) != 0 && (d & 1u << 8) != 0 &&

@@ -1,9 +1,10 @@
 /* A clock that costs a few nanoseconds, for who must know how much may have happened since.
  *
- * The processor's own counter (x86-64: time-stamp counter, AArch64: virtual counter), where it runs
- * at one rate on all processors whatever they do, and where reading it does not trap; else none, and
- * readers do without. It is read without a fence: the processor may take the reading earlier or later
- * than the program says, by as many instructions as it holds in flight, some hundreds. */
+ * The processor's own counter (x86-64: time-stamp counter, AArch64: virtual counter), where it
+ * runs at one rate on all processors whatever they do, and where reading it does not trap; else
+ * none, and readers do without. It is read without a fence: the processor may take the reading
+ * earlier or later than the program says, by as many instructions as it holds in flight, some
+ * hundreds. */
 #ifndef CMR_OS_TICKS_H
 #define CMR_OS_TICKS_H
 
@@ -59,7 +60,8 @@ static inline uint32_t cmr_ticks_between(uint64_t from, uint64_t to)
 {
 	uint64_t ticks = to - from;
 
-	/* 2^24 ticks of at most 100 ns stay below 2^32 ns, and their product with a scale below 2^64. */
+	/* 2^24 ticks of at most 100 ns stay below 2^32 ns, and their product with a scale below
+	 * 2^64. */
 	if (__builtin_expect(from == 0 || to < from || ticks >= (uint64_t)1 << 24, 0))
 		return CMR_TICKS_LONG;
 	return (uint32_t)(((ticks + 1) * cmr_ticks.scale >> 32) + 1);

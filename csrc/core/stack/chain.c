@@ -145,8 +145,8 @@ static inline size_t unchanged_below(const struct cmr_chain *chain, size_t k, ui
 	return j > CMR_CHAIN_SLACK ? j - CMR_CHAIN_SLACK : 0;
 }
 
-/* An entry that is on the stack still and below which nothing changed, whatever is above; 0 if there is
- * none for certain. Only the leaving is proven to take its time here: half the cost. */
+/* An entry that is on the stack still and below which nothing changed, whatever is above; 0 if
+ * there is none for certain. Only the leaving is proven to take its time here: half the cost. */
 static size_t find_pinned(const struct cmr_chain *chain, uint32_t elapsed)
 {
 	if (chain->n == 0 || elapsed >= CMR_TICKS_LONG / 2)
@@ -178,10 +178,10 @@ static size_t find_recent(const struct cmr_chain *chain, const char *frame)
 	return 0;
 }
 
-/* Checks ENTRY, which is known to be live, and those below it down to STOP, which is not looked at
- * itself. Returns the lowest whose instruction moved on, ENTRY + 1 if none did; NULL: the stack below is
- * another one now. The addresses come from the array and not from the links just read: so the processor
- * need not wait for one frame before it loads from the next. */
+/* Checks ENTRY, which is known to be live, and those below it down to STOP, which is not looked
+ * at itself. Returns the lowest whose instruction moved on, ENTRY + 1 if none did; NULL: the
+ * stack below is another one now. The addresses come from the array and not from the links just
+ * read: so the processor need not wait for one frame before it loads from the next. */
 static __attribute__((noinline)) struct entry *verify(struct entry *entry, const struct entry *stop)
 {
 	const size_t previous_at = cmr_provider->layout.previous;
@@ -197,9 +197,9 @@ static __attribute__((noinline)) struct entry *verify(struct entry *entry, const
 	return changed;
 }
 
-/* Whether the N entries from NEWEST down, which is live, are as they were; its own instruction is not looked
- * at. If not, *MOVED is the first that is live and whose instruction moved on, for verify to go on with, or
- * NULL: the stack below is another one now. */
+/* Whether the N entries from NEWEST down, which is live, are as they were; its own instruction
+ * is not looked at. If not, *MOVED is the first that is live and whose instruction moved on, for
+ * verify to go on with, or NULL: the stack below is another one now. */
 static inline __attribute__((always_inline)) bool callers_stand(struct entry *newest, size_t n,
 								struct entry **moved)
 {
@@ -231,8 +231,8 @@ static inline __attribute__((always_inline)) bool callers_stand(struct entry *ne
 	return cmr_frame_word(frame, previous_at) == (uintptr_t)entry->frame;
 }
 
-/* All live frames above e[BASE] are fresh: keeps the entries that they agree with, from there up. Returns
- * the first that is not kept. */
+/* All live frames above e[BASE] are fresh: keeps the entries that they agree with, from there
+ * up. Returns the first that is not kept. */
 static size_t keep_common(struct cmr_chain *chain, size_t base)
 {
 	const struct entry *fresh = &chain->entries[chain->capacity - chain->n_fresh];
@@ -256,8 +256,8 @@ static inline uint32_t cost_up_to(const struct entry *entry)
 					 : CMR_CHAIN_NS_OF_RESUME);
 }
 
-/* Numbers the entries from ENTRY to the newest. Returns the spot of that; when one is lost (which was
- * counted), a spot that says so, and nothing is known from here on. */
+/* Numbers the entries from ENTRY to the newest. Returns the spot of that; when one is lost
+ * (which was counted), a spot that says so, and nothing is known from here on. */
 static __attribute__((noinline)) struct cmr_spot *renew(struct cmr_chain *chain,
 							struct entry *entry)
 {
@@ -294,8 +294,8 @@ static inline struct cmr_spot *renew_newest(struct cmr_chain *chain, struct entr
 	return chain->spot = slot;
 }
 
-/* The lowest entry above STOP whose instruction moved on since; K + 1 if none did; 0: the stack below e[K],
- * which is live, is another one now. */
+/* The lowest entry above STOP whose instruction moved on since; K + 1 if none did; 0: the stack
+ * below e[K], which is live, is another one now. */
 static inline size_t first_changed(const struct cmr_chain *chain, size_t k, size_t stop)
 {
 	struct entry *entry = &chain->entries[k], *moved;
@@ -310,10 +310,10 @@ static inline size_t first_changed(const struct cmr_chain *chain, size_t k, size
 	return moved != NULL ? (size_t)(moved - chain->entries) : 0;
 }
 
-/* The entries, of which there are some, are the stack at READING once those from FROM up are numbered.
- * Returns the spot of the newest. BOUNDED: the clock vouched for some. */
-static inline __attribute__((always_inline)) struct cmr_spot *settle(struct cmr_chain *chain, size_t from, struct reading reading,
-				      bool bounded)
+/* The entries, of which there are some, are the stack at READING once those from FROM up are
+ * numbered. Returns the spot of the newest. BOUNDED: the clock vouched for some. */
+static inline __attribute__((always_inline)) struct cmr_spot *
+settle(struct cmr_chain *chain, size_t from, struct reading reading, bool bounded)
 {
 	struct entry *newest = &chain->entries[chain->n];
 
@@ -325,8 +325,8 @@ static inline __attribute__((always_inline)) struct cmr_spot *settle(struct cmr_
 			    cmr_frame_instruction(&cmr_provider->layout, newest->frame));
 }
 
-/* Makes the entries those of the stack whose newest frame is TOP, when few were pushed and popped since:
- * one of the newest frames is one of the newest entries. Else returns NULL. */
+/* Makes the entries those of the stack whose newest frame is TOP, when few were pushed and
+ * popped since: one of the newest frames is one of the newest entries. Else returns NULL. */
 static struct cmr_spot *meet(struct cmr_chain *chain, const char *top, struct reading reading)
 {
 	size_t n_fresh = 0, k = chain->n, stop, from;
@@ -356,8 +356,8 @@ static struct cmr_spot *meet(struct cmr_chain *chain, const char *top, struct re
 	return settle(chain, from, reading, stop != 0);
 }
 
-/* Collects frames from TOP down until they meet e[PIN], or the bottom with PIN 0. Returns the first entry
- * that is not kept, the fresh ones above those that are; 0: too many, or no memory. */
+/* Collects frames from TOP down until they meet e[PIN], or the bottom with PIN 0. Returns the
+ * first entry that is not kept, the fresh ones above those that are; 0: too many, or no memory. */
 static size_t collect(struct cmr_chain *chain, const char *top, size_t *pin)
 {
 	const char *pinned = *pin != 0 ? chain->entries[*pin].frame : NULL, *frame = top;
@@ -407,8 +407,8 @@ static void refresh(struct cmr_chain *chain, uint32_t epoch, const char *root,
 
 	if (chain->root != root || chain->serial != serial)
 		chain->n = 0;
-	else if (chain->epoch != epoch)
-		chain->n = find_pinned(chain, reading.elapsed); /* a live frame keeps its code alive */
+	else if (chain->epoch != epoch) /* a live frame keeps its code alive */
+		chain->n = find_pinned(chain, reading.elapsed);
 	chain->newest = NULL;
 	chain->epoch = epoch;
 	chain->serial = serial;
@@ -460,8 +460,8 @@ struct cmr_spot *cmr_chain_spot(struct cmr_thread *thread)
 		thread->last_node = 0;
 		return NULL;
 	}
-	/* Acquire pairs with the release in who bumps the epoch: a code object that took the place of a dead
-	 * one reached this thread after that. */
+	/* Acquire pairs with the release in who bumps the epoch: a code object that took the
+	 * place of a dead one reached this thread after that. */
 	if (__builtin_expect(chain == NULL || chain->root != thread->root ||
 				     chain->epoch != atomic_load_explicit(&cmr_code_epoch,
 									  memory_order_acquire),

@@ -6,10 +6,12 @@
  * unchanged frame down. A cached pointer is dereferenced only after a live frame was found to link to
  * it.
  *
- *   bottom                                                    top
- *   e[0] ── e[1] ── ... ── e[j] ── e[j+1] ── ... ── e[k] ── popped      { frame, instruction, node, cost }
- *   proven by the clock ───────┘ └── verified ───────┘  └── pushed since: collected from the top until
- *                                                           one is e[k].frame
+ *   bottom                                                top
+ *   e[0] ── e[1] ── ... ── e[j] ── e[j+1] ── ... ── e[k] ── popped
+ *   proven by the clock ───────┘ └── verified ───────┘  └── pushed since: collected from the top
+ *                                                           until one is e[k].frame
+ *
+ *   e: { frame, instruction, node, cost }
  *
  * Two words tell a frame: an instruction lies inside one code object's bytecode, and the death of a
  * code object bumps cmr_code_epoch, which voids what may have been left since.
@@ -65,9 +67,9 @@ struct cmr_chain;
  * CMR_MOST_FRAMES of them. [hot] [nomalloc] */
 cmr_node_id cmr_chain_walk(struct cmr_thread *thread);
 
-/* As cmr_chain_walk, with room for what the caller keeps about the stack: the node is spot->node. Valid
- * until this thread's next call. NULL: no Python code runs, or there is no memory for a chain, and
- * thread->last_node says which (0, CMR_NODE_LOST). [hot] [nomalloc] */
+/* As cmr_chain_walk, with room for what the caller keeps about the stack: the node is
+ * spot->node. Valid until this thread's next call. NULL: no Python code runs, or there is no
+ * memory for a chain, and thread->last_node says which (0, CMR_NODE_LOST). [hot] [nomalloc] */
 struct cmr_spot *cmr_chain_spot(struct cmr_thread *thread);
 
 /* Frees a thread's chain (thread exit); NULL is ignored. */

@@ -92,8 +92,8 @@ struct cmr_spot *cmr_spot_loose(struct cmr_spots *spots, uint32_t epoch, cmr_nod
 	return &spots->loose;
 }
 
-/* Not cached are frames to be skipped, whose instruction says nothing, and instructions in a thread's
- * own copy of the bytecode: such a copy may go before its code object does. */
+/* Not cached are frames to be skipped, whose instruction says nothing, and instructions in a
+ * thread's own copy of the bytecode: such a copy may go before its code object does. */
 struct cmr_spot *cmr_spot_make(struct cmr_spots *spots, struct cmr_spot *slot, uint32_t epoch,
 			       const char *frame, uintptr_t instruction, cmr_node_id parent)
 {

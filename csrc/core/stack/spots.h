@@ -22,7 +22,8 @@ struct cmr_spot {
 	uint32_t notes[CMR_SPOT_NOTES]; /* the caller's business; 0 in a new spot */
 };
 
-/* The table begins small, for threads that do little, and grows fourfold for those that miss often. */
+/* The table begins small, for threads that do little, and grows fourfold for those that miss
+ * often. */
 #define CMR_FIRST_SPOTS_LOG2 6
 #define CMR_MOST_SPOTS_LOG2 12
 #define CMR_SPOT_CODES_LOG2 4
@@ -64,8 +65,9 @@ static inline struct cmr_spot *cmr_spot_slot(struct cmr_spots *spots, uintptr_t 
 	return &spots->slots[key * 0x9e3779b97f4a7c15u >> spots->shift];
 }
 
-/* Whether SLOT is the spot of live FRAME, whose instruction is INSTRUCTION, below PARENT. Frames in a
- * thread's own bytecode are never found: none that lives has the address of one that was put in. */
+/* Whether SLOT is the spot of live FRAME, whose instruction is INSTRUCTION, below PARENT. Frames
+ * in a thread's own bytecode are never found: none that lives has the address of one that was
+ * put in. */
 static inline bool cmr_spot_is(const struct cmr_spot *slot, uint32_t epoch, const char *frame,
 			       uintptr_t instruction, cmr_node_id parent)
 {
@@ -73,10 +75,10 @@ static inline bool cmr_spot_is(const struct cmr_spot *slot, uint32_t epoch, cons
 	       !cmr_frame_is_skipped(&cmr_provider->layout, frame);
 }
 
-/* The spot of live FRAME, whose instruction is INSTRUCTION, below PARENT; EPOCH is cmr_code_epoch. Frames
- * that hold no Python code, or have not begun to run, take the node of their parent. Valid until the
- * next call. Its node is CMR_NODE_LOST when memory was refused (the loss is counted).
- * [hot] [nomalloc] */
+/* The spot of live FRAME, whose instruction is INSTRUCTION, below PARENT; EPOCH is
+ * cmr_code_epoch. Frames that hold no Python code, or have not begun to run, take the node of
+ * their parent. Valid until the next call. Its node is CMR_NODE_LOST when memory was refused
+ * (the loss is counted). [hot] [nomalloc] */
 static inline struct cmr_spot *cmr_spot_of(struct cmr_spots *spots, uint32_t epoch,
 					   const char *frame, uintptr_t instruction,
 					   cmr_node_id parent)

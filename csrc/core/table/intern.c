@@ -158,8 +158,8 @@ static uint32_t find_free(const struct cmr_intern_slots *slots, uint64_t hash)
 	return i;
 }
 
-/* Gives back the pages of slots that are no longer in use, but the first, which says how many there are. Who
- * reads them now finds nothing, and comes for the lock. */
+/* Gives back the pages of slots that are no longer in use, but the first, which says how many
+ * there are. Who reads them now finds nothing, and comes for the lock. */
 static void retire(struct cmr_intern_slots *slots)
 {
 	size_t page = (size_t)sysconf(_SC_PAGESIZE), bytes = slots_bytes(slots->mask + 1);
