@@ -5,9 +5,7 @@ All units are powers of 1024, whichever way they are written: "1 KB", "1 KiB" an
 
 from __future__ import annotations
 
-import math
 import re
-from fractions import Fraction
 
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
 _EXPONENT = {"b": 0, "k": 1, "m": 2, "g": 3, "t": 4, "p": 5}
@@ -34,8 +32,11 @@ def parse_size(value: int | str) -> int:
     if match is None:
         raise ValueError(f"{value!r} is not {VALID_SIZES}")
     number, unit = match.groups()
+    whole, _, fraction = number.partition(".")
     factor: int = 1024 ** _EXPONENT[unit[0].lower()]
-    return math.ceil(Fraction(number) * factor)
+    # Rounded up, in whole numbers: a float would not hold each.
+    divisor: int = 10 ** len(fraction)
+    return -(-int(whole + fraction) * factor // divisor)
 
 
 def format_size(size: float) -> str:

@@ -8,8 +8,7 @@ from __future__ import annotations
 import inspect
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -22,8 +21,7 @@ class MarkerError(Exception):
     """A marker's arguments are not valid; the message says what would be, and where it is."""
 
 
-@dataclass(frozen=True)
-class LimitMemory:
+class LimitMemory(NamedTuple):
     """A budget for the peak, in bytes; None when the test is opted out of every budget."""
 
     limit: int | None
@@ -31,8 +29,7 @@ class LimitMemory:
     attribution: str | None = None
 
 
-@dataclass(frozen=True)
-class LimitLeaks:
+class LimitLeaks(NamedTuple):
     """A budget for what one location may leave behind, in bytes."""
 
     limit: int
@@ -40,15 +37,13 @@ class LimitLeaks:
     threads: str
 
 
-@dataclass(frozen=True)
-class LimitObjects:
+class LimitObjects(NamedTuple):
     """No Python object made by the test may survive it."""
 
     filter_fn: Callable[[Any], bool] | None
 
 
-@dataclass(frozen=True)
-class Plan:
+class Plan(NamedTuple):
     """What is asked of one test. All None: it is only measured, for the report."""
 
     memory: LimitMemory | None = None

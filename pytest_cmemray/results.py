@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 import itertools
-from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from pytest_cmemray.transport import Data
 
@@ -14,8 +14,7 @@ _MOST_NAMED = 3
 MOST_TIGHT = 5
 
 
-@dataclass(frozen=True)
-class Entry:
+class Entry(NamedTuple):
     """One measured test of the report."""
 
     nodeid: str
@@ -29,12 +28,12 @@ class Entry:
         return peak
 
 
-@dataclass
 class Note:
     """One note and the tests that it was made on."""
 
-    count: int = 0
-    tests: list[str] = field(default_factory=list)
+    def __init__(self) -> None:
+        self.count = 0
+        self.tests: list[str] = []
 
 
 class Largest:

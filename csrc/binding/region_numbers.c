@@ -1,6 +1,7 @@
 #include "region_object.h"
 
 #include <string.h>
+#include <unistd.h>
 
 #include "quiet.h"
 #include "session/session.h"
@@ -42,18 +43,21 @@ PyObject *cmr_region_get_usage(PyObject *self, PyObject *ignored)
 	return result;
 }
 
-/* Is there anything to be said of the region beside its numbers? */
+/* Is there anything to be said of the region beside its numbers? Of one that runs, or that was running
+ * when this process was forked, in any case. */
 static bool is_remarkable(const struct cmr_region_object *object, const struct cmr_totals *totals)
 {
 	const struct cmr_region *region = object->region;
-	uint64_t lost = 0, apart = 0;
+	uint64_t found = 0;
 
-#define X(name) lost |= totals->losses.name;
+	if (!region->stopped || object->pid != getpid())
+		return true;
+#define X(name) found |= totals->losses.name;
 	CMR_LOSS_LIST(X)
 #undef X
 	for (unsigned c = 0; c < CMR_N_RANGE_CLASSES; c++)
-		apart |= region->apart.mapped[c];
-	return lost != 0 || apart != 0 || region->old_threads[0].blocks != 0 || !region->stopped ||
+		found |= region->apart.mapped[c];
+	return found != 0 || region->old_threads[0].blocks != 0 ||
 	       memcmp(object->children_before, object->children_after,
 		      sizeof object->children_before) != 0;
 }

@@ -354,3 +354,16 @@ def test_where_leaks_are_of_no_interest_nothing_is_collected_at_the_end():
         with cmemray.measure(collect=collect):
             watched = weakref.ref(Cycle())
         assert (watched() is not None) == alive
+
+
+def test_figures_in_the_child_of_a_fork_tell_that_it_is_one(run_python):
+    source = """
+import os, cmemray
+with cmemray.measure() as m:
+    child = os.fork()
+    if child == 0:
+        m.stop()
+        os._exit(7 if m.figures[5] and m.is_forked else 1)
+print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), m.is_forked)
+"""
+    assert run_python(source) == "7 False\n"
