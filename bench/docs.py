@@ -75,7 +75,7 @@ def fixed_costs(found: Mapping[str, float]) -> str:
     for what, name, form in (
         ("per trivial test above plain, nothing measured, ms", "per test ms, installed", ".3f"),
         ("resident bytes per passing test above plain, `--memray`", "bytes per test", ".0f"),
-        ("bytes of a passing test's reports above plain, `--memray`", "report bytes", ".0f"),
+        ("bytes of a passing test's reports above plain, as JSON", "report bytes", ".0f"),
     ):
         body.append([what, figure(name, form), ""])
     return markdown(["", "this plugin", "pytest-memray"], body)

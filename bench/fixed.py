@@ -34,9 +34,9 @@ OBJECTS = (0, 50, 200)
 PLUGIN_MODES: dict[str, tuple[str, tuple[str, ...], str]] = {
     "plain": ("none", (), ""),
     "installed": ("ours", (), ""),
-    "memray": ("ours", ("--memray", "--hide-memray-summary"), ""),
+    "memray": ("ours", ("--memray",), ""),
     "limit": ("ours", (), "100 MB"),
-    "peer-memray": ("peer", ("--memray", "--hide-memray-summary"), ""),
+    "peer-memray": ("peer", ("--memray",), ""),
     "peer-limit": ("peer", (), "100 MB"),
 }
 
@@ -95,7 +95,8 @@ def pytest_collection_modifyitems(items):
 if os.environ.get("BENCH_REPORTS"):
     sizes = []
 
-    def pytest_configure(config):
+    def pytest_sessionstart(session):
+        config = session.config
         class Keeper:
             # Before any plugin that tidies a report up.
             @pytest.hookimpl(tryfirst=True)
@@ -265,14 +266,14 @@ def measured(
     started = start_and_stop(environments, rounds)
     cost = PluginCost(environments, tests, list(PLUGIN_MODES))
     cost.run(rounds)
-    plain, ours = (report_bytes(environments, mode) for mode in ("plain", "memray"))
+    plain, *ours = (report_bytes(environments, mode) for mode in ("plain", "memray", "limit"))
     installed = cost.ratio("installed")
     found = {
         "start and stop us": started["ours"][f"{max(OBJECTS)} objects"],
         "first ms": started["ours"]["first"],
         "limit ms": cost.per_test("limit"),
         "memray ms": cost.per_test("memray"),
-        "report bytes": ours - plain,
+        "report bytes": max(ours) - plain,
         "plain report bytes": plain,
     }
     for plugin, times in started.items():
@@ -284,7 +285,7 @@ def measured(
     if many:
         found["bytes per test"] = bytes_per_test(environments, many // 5, many)
     text = f"{start_text(started)}\n\n{cost.text()}\n\n"
-    text += f"Reports of a passing test as JSON: {plain:.0f} bytes plain, {ours:.0f} with --memray"
+    text += f"Reports of a passing test as JSON: {plain:.0f} bytes plain, {max(ours):.0f} measured"
     if many:
         text += f"\nResident bytes per passing test above plain, {many} tests: {found['bytes per test']:.0f}"
     return found, text
