@@ -383,11 +383,11 @@ static PyObject *region_largest_located(PyObject *self, PyObject *ignored)
 	PyObject *row;
 
 	(void)ignored;
-	if (!has_region(self))
+	if (!cmr_region_is_made(self))
 		return NULL;
 	CMR_BINDING_ENTER();
 	quiet = cmr_quiet_begin();
-	row = build_largest(region_of(self));
+	row = build_largest(cmr_region_inside(self));
 	cmr_quiet_end(quiet);
 	CMR_BINDING_LEAVE();
 	return row;
