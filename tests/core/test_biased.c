@@ -100,3 +100,129 @@ CMR_TEST(threads_exclude_each_other_while_ownership_wanders)
 	CHECK_EQ_U64(shared[0], shared[1]);
 	CHECK_EQ_U64(atomic_load(&torn), 0);
 }
+
+/* Makes SEAT, inside the lock, its owner with a pass. False under ThreadSanitizer and without
+ * membarrier, where nobody owns a lock. */
+static bool own_with_pass(struct cmr_seat *seat)
+{
+	cmr_biased_take_slow(&lock, seat);
+	cmr_biased_own(&lock, seat);
+	cmr_biased_arm(&lock, seat, 77);
+	cmr_biased_drop(&lock, NULL);
+	return atomic_load(&lock.owner) == seat;
+}
+
+CMR_TEST(a_pass_opens_the_lock_of_its_owner_only)
+{
+	struct cmr_seat seat = { 0 }, other = { 0 };
+
+	if (!own_with_pass(&seat))
+		CMR_TEST_SKIP("nobody can own a lock here");
+	CHECK_EQ_U64(cmr_biased_pass_in(&lock, &seat), 77);
+	CHECK_EQ_U64(atomic_load(&seat.inside), 1);
+	cmr_biased_pass_out(&lock, &seat);
+	CHECK_EQ_U64(atomic_load(&seat.inside), 0);
+	cmr_biased_take_slow(&lock, &other); /* takes ownership away, and the pass with it */
+	cmr_biased_arm(&lock, &other, 5); /* not the owner: none */
+	CHECK_EQ_U64(atomic_load(&seat.pass), 0);
+	CHECK_EQ_U64(atomic_load(&other.pass), 0);
+	cmr_biased_drop(&lock, NULL);
+	CHECK_EQ_U64(cmr_biased_pass_in(&lock, &seat), 0);
+	CHECK_EQ_U64(atomic_load(&seat.inside), 0);
+}
+
+CMR_TEST(who_holds_the_lock_may_take_the_pass_away)
+{
+	struct cmr_seat seat = { 0 };
+
+	if (!own_with_pass(&seat))
+		CMR_TEST_SKIP("nobody can own a lock here");
+	cmr_biased_no_pass(&lock);
+	CHECK_EQ_U64(cmr_biased_pass_in(&lock, &seat), 0);
+	CHECK(own_with_pass(&seat));
+	cmr_biased_take_slow(&lock, &seat);
+	cmr_biased_own(&lock, &seat); /* to own it anew is a new beginning */
+	cmr_biased_drop(&lock, NULL);
+	CHECK_EQ_U64(cmr_biased_pass_in(&lock, &seat), 0);
+	cmr_biased_take_slow(&lock, NULL);
+	cmr_biased_no_pass(&lock); /* no owner: nothing to do */
+	cmr_biased_drop(&lock, NULL);
+}
+
+static void take_in_a_row(struct cmr_seat *seat, unsigned n)
+{
+	for (unsigned i = 0; i < n; i++)
+		cmr_biased_drop(&lock, cmr_biased_take(&lock, seat));
+}
+
+CMR_TEST(who_takes_it_often_enough_owns_it)
+{
+	struct cmr_seat seat = { 0 }, other = { 0 };
+
+	if (!own_with_pass(&seat))
+		CMR_TEST_SKIP("nobody can own a lock here");
+	take_in_a_row(&other, 1);
+	CHECK(atomic_load(&lock.owner) == NULL);
+	take_in_a_row(&other, CMR_PATIENCE - 1);
+	CHECK(atomic_load(&lock.owner) == NULL);
+	take_in_a_row(&other, 1);
+	CHECK(atomic_load(&lock.owner) == &other);
+	/* From now on it takes twice as many. */
+	take_in_a_row(&seat, 2 * CMR_PATIENCE);
+	CHECK(atomic_load(&lock.owner) == NULL);
+	take_in_a_row(&seat, 1);
+	CHECK(atomic_load(&lock.owner) == &seat);
+	/* Turn and turn about, nobody does. */
+	cmr_biased_take_slow(&lock, NULL);
+	cmr_biased_drop(&lock, NULL);
+	for (unsigned i = 0; i < 8 * CMR_PATIENCE; i++)
+		take_in_a_row(i % 2 != 0 ? &seat : &other, 3);
+	CHECK(atomic_load(&lock.owner) == NULL);
+}
+
+/* The quick way in and the slow one exclude each other while passes come and go. */
+static void *passer(void *data)
+{
+	struct cmr_seat seat = { 0 };
+
+	(void)data;
+	for (unsigned i = 0; i < ROUNDS; i++) {
+		if (cmr_biased_pass_in(&lock, &seat) == 0) {
+			struct cmr_seat *held = cmr_biased_take(&lock, &seat);
+
+			cmr_biased_arm(&lock, &seat, 1);
+			cmr_biased_drop(&lock, held);
+			if (i % 64 == 0) {
+				cmr_biased_take_slow(&lock, &seat);
+				cmr_biased_own(&lock, &seat);
+				cmr_biased_arm(&lock, &seat, 1);
+				cmr_biased_drop(&lock, NULL);
+			}
+			add(&seat);
+			continue;
+		}
+		if (shared[0] != shared[1])
+			atomic_fetch_add(&torn, 1);
+		shared[0]++;
+		atomic_signal_fence(memory_order_seq_cst);
+		shared[1]++;
+		cmr_biased_pass_out(&lock, &seat);
+	}
+	cmr_biased_take_slow(&lock, NULL);
+	cmr_biased_drop(&lock, NULL);
+	return NULL;
+}
+
+CMR_TEST(passes_exclude_other_threads)
+{
+	pthread_t threads[THREADS];
+	uint64_t before = shared[0];
+
+	for (unsigned t = 0; t < THREADS; t++)
+		CHECK(pthread_create(&threads[t], NULL, passer, NULL) == 0);
+	for (unsigned t = 0; t < THREADS; t++)
+		pthread_join(threads[t], NULL);
+	CHECK_EQ_U64(shared[0] - before, (uint64_t)THREADS * ROUNDS);
+	CHECK_EQ_U64(shared[0], shared[1]);
+	CHECK_EQ_U64(atomic_load(&torn), 0);
+}
