@@ -106,6 +106,7 @@ fuzz: env-test install  ## the property tests with 5000 random programs each
 instructions: env-test install build/micro/build.ninja  ## count instructions per event, write them into the table that tests compare with
 	@ninja --quiet -C build/micro bench/micro/micro_events
 	$(BIN)/python -m bench.instructions --update
+	$(BIN)/python -m bench.docs --only-write
 bench: env  ## one table: programs and public test suites, plain, measured and with peers; fixed costs, growth, bars
 	$(BIN)/python -m bench $(BENCH_ARGS)
 suites: env  ## public packages' test suites alone: outcomes and time ratios
