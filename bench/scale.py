@@ -67,7 +67,9 @@ def measured(
         here = {mode: Curve(what, mode, unit) for mode in (*judged, *shown)}
         for size in sizes[:-1] if small else sizes:
             few = 1 if size >= 10_000_000 else rounds
-            _one_size(environments, pattern, size, few, here)
+            # What is shown only, since it is known to be dear, does without the largest size.
+            chosen = judged if size == sizes[-1] else (*judged, *shown)
+            _one_size(environments, pattern, size, few, {mode: here[mode] for mode in chosen})
         curves += here.values()
     return curves
 
@@ -77,13 +79,22 @@ def _one_size(
 ) -> None:
     said: dict[str, list[dict[str, float]]] = {mode: [] for mode in ("plain", *curves)}
     # A limit of twice the peak; for the largest a bound that is near enough.
-    peak = _worker(environments, pattern, "far", size)["peak"] if size < 10**7 else 64 * size
+    far = _worker(environments, pattern, "far", size) if size < 10**7 else None
+    limit = int(2 * far["peak"]) if far is not None else 128 * size
+    cut: set[str] = set()
     for number in range(rounds):
         for mode in measure.rotated(list(said), number):
-            said[mode].append(_worker(environments, pattern, mode, size, int(2 * peak)))
+            if mode not in cut:
+                run = _worker(environments, pattern, mode, size, limit)
+                if run is None:
+                    cut.add(mode)
+                else:
+                    said[mode].append(run)
     plain = said["plain"]
     for mode, curve in curves.items():
         runs = said[mode]
+        if mode in cut or "plain" in cut:
+            continue  # the curve ends before
         ratio = measure.ratio([run["seconds"] for run in runs], [run["seconds"] for run in plain])
         base = statistics.median(run["seconds"] for run in plain)
         curve.sizes.append(size)
@@ -99,13 +110,18 @@ def _one_size(
 
 def _worker(
     environments: Environments, pattern: str, mode: str, size: int, limit: int = 1 << 40
-) -> dict[str, float]:
+) -> dict[str, float] | None:
+    """What the worker said; None when it took so long that it was cut off."""
     python = environments.for_plugin("none" if mode == "plain" else "ours")
     command = [str(python), str(WORKER), pattern, mode, str(limit), str(size)]
     environment = {**os.environ, "PYTHONHASHSEED": "0"}
-    done = subprocess.run(
-        command, text=True, stdout=subprocess.PIPE, check=False, env=environment, timeout=600
-    )
+    try:
+        done = subprocess.run(
+            command, text=True, stdout=subprocess.PIPE, check=False, env=environment, timeout=300
+        )
+    except subprocess.TimeoutExpired:
+        print(f"scale: {pattern}, {mode}, {size:,}: cut off", file=sys.stderr, flush=True)
+        return None
     if done.returncode:
         raise SystemExit(f"bench: {' '.join(command)} ended with {done.returncode}")
     said: dict[str, float] = json.loads(done.stdout)

@@ -72,3 +72,22 @@ def test_curves_say_how_much_they_grow() -> None:
     assert (growth.verdict, growth.found) == ("NOT MET", 2.5)
     assert memory.found == pytest.approx((3e7 - 8e6 - 128) / 4e7)
     assert memory.verdict == "NOT MET"
+
+
+def test_a_curve_ends_before_what_was_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[str, int, int]] = []
+
+    def worker(environments, pattern, mode, size, limit=0):
+        asked.append((mode, size, limit))
+        if mode == "exact" and size == 100:
+            return None
+        return {"seconds": 2.0 if mode == "exact" else 1.0, "grown": 7, "peak": 50, "stacks": 1}
+
+    monkeypatch.setattr(scale, "_worker", worker)
+    curves = {mode: Curve("x", mode, "blocks") for mode in ("budgeted", "exact")}
+    for size in (10, 100):
+        scale._one_size(None, "live", size, 2, curves)  # type: ignore[arg-type]
+    assert curves["exact"].sizes == [10]
+    assert curves["exact"].ratios() == [2.0]
+    assert curves["budgeted"].sizes == [10, 100]
+    assert asked.count(("exact", 100, 100)) == 1  # not tried again; the limit is twice the peak
