@@ -8,7 +8,6 @@ frames below it say how the memory was asked for, not what to change.
 from __future__ import annotations
 
 import os
-import sysconfig
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -41,7 +40,8 @@ class Paths:
     def __init__(self, root: str | None = None, also: Iterable[str] = ()) -> None:
         self.root = os.path.abspath(root if root is not None else os.getcwd())
         self._also = tuple(_folder(path) for path in also)
-        self._stdlib = _folder(sysconfig.get_path("stdlib"))
+        # Not of sysconfig, whose first call loads a module of all variables of the build.
+        self._stdlib = _folder(os.path.dirname(os.__file__))
         self._kind: dict[str, tuple[bool, bool, str]] = {}
 
     def is_own(self, filename: str) -> bool:
