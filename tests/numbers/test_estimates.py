@@ -107,7 +107,7 @@ def _lead(more):
 
 
 def test_the_line_that_leads_by_four_errors_is_named():
-    leads = [_lead(more) for more in (0, 100, 200, 300, 400, 600, 800, 1500, 4000)]
+    leads = [_lead(more) for more in (-100, 0, 100, 200, 300, 400, 600, 800, 1500, 4000)]
     # All cases came up: too close to tell, in between, and clear.
     assert min(leads) <= 1
     assert any(4 <= lead < 9 for lead in leads)

@@ -20,6 +20,9 @@ _THREAD_NOISE = 0.02  # share of the peak
 #: numpy keeps a few freed buffers of each small size for the next array. How many is left from
 #: whatever ran before, and nobody can empty that stock from outside.
 _NUMPY_STOCK = 256  # bytes
+#: A worker is told what comes next by a thread of its own, perhaps in the middle of a test: it has a
+#: few objects then, and takes or leaves some of those that the interpreter keeps for reuse.
+_MESSAGES = 2048  # bytes
 
 pytestmark = pytest.mark.skipif(
     bool(sysconfig.get_config_var("Py_GIL_DISABLED")),
@@ -101,14 +104,16 @@ def _slack(name: str, peak: int) -> int:
     return _NUMPY_STOCK if name.startswith("numpy_") else 0
 
 
-def _check(results, baseline, limits, names=None) -> None:
+def _check(results, baseline, limits, names=None, noise=0) -> None:
+    """NOISE: how far a peak may be off beside its slack; its verdict says nothing then."""
     assert set(results) == set(names or baseline)
     wrong = {}
     for name, result in results.items():
         expected = baseline[name].peak
-        if abs(result.peak - expected) > _slack(name, expected):
+        off, slack = abs(result.peak - expected), _slack(name, expected)
+        if off > slack + noise:
             wrong[name] = f"peak {result.peak}, in the first run {expected}"
-        elif result.passed != (expected < limits[name]):
+        elif off <= slack and result.passed != (expected < limits[name]):
             wrong[name] = f"passed={result.passed}, peak {result.peak}, limit {limits[name]}"
     assert not wrong
 
@@ -136,4 +141,7 @@ def test_after_fragmentation(tmp_path, baseline, limits):
 
 def test_two_workers(tmp_path, baseline, limits):
     pytest.importorskip("xdist", reason="pytest-xdist is not installed")
-    _check(_run(tmp_path / "run", "-n", "2", limits=limits), baseline, limits)
+    results = _run(tmp_path / "run", "-n", "2", limits=limits)
+    _check(results, baseline, limits, noise=_MESSAGES)
+    # No message comes during most of them.
+    assert sum(results[name].peak == baseline[name].peak for name in baseline) >= 15

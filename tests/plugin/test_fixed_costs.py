@@ -216,7 +216,7 @@ def test_a_test_that_has_grown_is_sampled_for_its_last_peak(project, monkeypatch
     project.write("test_it.py", SIZED.format(kib=[512]))
     project.run().assert_outcomes(passed=1)
     assert not (project.path / "shown.txt").exists()
-    text = SIZED.format(kib=[512]).replace("assert", "more = [bytes(100)]\n    assert")
+    text = SIZED.format(kib=[512]).replace("assert", "more = [bytes(10_000)]\n    assert")
     project.write("test_it.py", text)
     project.run("--fail-on-increase").assert_outcomes(failed=1)
     period, peak = map(int, (project.path / "shown.txt").read_text().split())
