@@ -28,6 +28,8 @@ struct cmr_plane cmr_planes[CMR_N_PLANES];
 static struct cmr_lock regions_lock = CMR_LOCK(CMR_RANK_SESSION);
 static struct cmr_region *free_regions; /* protected by regions_lock */
 static unsigned n_alive;                /* protected by regions_lock */
+/* How many of these have begun: they need the locations. Rises only where opening is serialised. */
+static _Atomic unsigned n_started;
 
 /* Frames below which stacks are of no interest, by plane and slot. */
 static struct cmr_lock roots_lock = CMR_LOCK(CMR_RANK_LEAF);
@@ -89,8 +91,6 @@ struct cmr_region *cmr_region_new(const struct cmr_region_options *options)
 	struct cmr_region *region;
 
 	cmr_lock_take(&regions_lock);
-	if (n_alive == 0)
-		forget_locations();
 	region = free_regions;
 	if (region != NULL)
 		free_regions = region->next_free;
@@ -127,6 +127,8 @@ void cmr_region_free(struct cmr_region *region)
 	region->next_free = free_regions;
 	free_regions = region;
 	n_alive--;
+	if (region->started)
+		atomic_fetch_sub_explicit(&n_started, 1, memory_order_relaxed);
 	cmr_lock_drop(&regions_lock);
 }
 
@@ -316,10 +318,13 @@ enum cmr_status cmr_region_open(struct cmr_region *region, struct cmr_error *err
 		slot++;
 	if (slot == CMR_MAX_REGIONS)
 		return cmr_fail(err, CMR_TOO_MANY, 0, "16 measurements are running already");
+	if (atomic_load_explicit(&n_started, memory_order_relaxed) == 0)
+		forget_locations();
 	if (!cmr_tags_tidy(plane))
 		return cmr_fail(err, CMR_TOO_MANY, 0,
 				"too many combinations of measurements have live blocks, or a "
 				"thread has been inside an allocator call for very long");
+	atomic_fetch_add_explicit(&n_started, 1, memory_order_relaxed);
 	enter(plane, region, slot, self);
 	return CMR_OK;
 }
