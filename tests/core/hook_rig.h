@@ -167,8 +167,8 @@ static inline void rig_each(const char *const *files, void (*row)(struct rig *))
 }
 
 static const char *const rig_variants[] = { FIXTURE("calls_now"), FIXTURE("calls_lazy"),
-					    FIXTURE("calls_noplt"), FIXTURE("calls_pointers"),
-					    NULL };
+					    FIXTURE("calls_marked"), FIXTURE("calls_noplt"),
+					    FIXTURE("calls_pointers"), NULL };
 
 /* What this thread's guard word says: planes, and the mark of dlopen. */
 #define GUARD() (cmr_tls.guard & (CMR_GUARD_ALL | CMR_GUARD_RESCAN))

@@ -143,6 +143,25 @@ CMR_TEST(with_nothing_open_tags_and_entries_are_dropped)
 	CHECK(cmr_planes[OUTER].ranges[CMR_BASIS_REQUESTED].n_items < CMR_N_TAGS);
 }
 
+/* A large block has more than one granule, of which all but the first outlive its end unseen. What is
+ * there then may look like a small block with a location, where no location was ever noted. */
+CMR_TEST(the_inside_of_an_earlier_large_block_is_no_block)
+{
+	for (int exact = 0; exact < 2; exact++) {
+		struct cmr_region *r = open_with((struct cmr_region_options){ .exact = true });
+		unsigned block = exact == 0 ? 0 : 1u << (CMR_LEAF_LOG2 - 10); /* a leaf of its own */
+
+		alloc(block, 0x10200); /* bit 9, as if located, and no length that says otherwise */
+		cmr_region_free(r);
+		r = open_with((struct cmr_region_options){ .exact = exact != 0 });
+		for (uintptr_t at = 16; at < 512; at += 16)
+			cmr_on_free_hot(OUTER, BASE + (uintptr_t)block * 1024 + at);
+		CHECK_EQ_U64(totals(r).current_blocks, 0);
+		CHECK_EQ_U64(totals(r).current, 0);
+		cmr_region_free(r);
+	}
+}
+
 CMR_TEST(stale_hash_entries_do_not_pile_up)
 {
 	struct cmr_region *r = open_with((struct cmr_region_options){ 0 });

@@ -219,7 +219,9 @@ def test_code_that_comes_and_goes():
             space.clear()
     del held
     assert len(addresses) < 150
-    by_name = {row.frames[0]: row for row in m.locations_at_peak() if row.size >= BIG}
+    # Not what compile itself keeps: the interpreter's table of names may have grown.
+    rows = [row for row in m.locations_at_peak() if row.frames[0].filename != __file__]
+    by_name = {row.frames[0]: row for row in rows if row.size >= BIG}
     assert len(by_name) == 300
     for i in range(300):
         row = by_name[f"f{i}", f"g{i}.py", 4]

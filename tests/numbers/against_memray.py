@@ -38,28 +38,34 @@ def in_program(frames, filename):
     return tuple(frames[: last + 1])
 
 
-def with_memray(run, filename, python):
+def with_memray(filename, python):
+    """The measurement, and what reads it afterwards."""
     frees = {int(getattr(memray.AllocatorType, name)) for name in FREES}
     path = os.path.join(tempfile.mkdtemp(), "capture.bin")
-    with memray.Tracker(path, trace_python_allocators=python):
-        run()
-    reader = memray.FileReader(path)
-    rows = Counter(), Counter()
-    for record in reader.get_high_watermark_allocation_records(merge_threads=True):
-        add(rows, in_program(record.stack_trace(), filename), record.size, record.n_allocations)
-    sizes = Counter(r.size for r in reader.get_allocation_records() if r.allocator not in frees)
-    os.unlink(path)
-    return rows, sizes
+
+    def read():
+        reader = memray.FileReader(path)
+        rows = Counter(), Counter()
+        for record in reader.get_high_watermark_allocation_records(merge_threads=True):
+            frames = in_program(record.stack_trace(), filename)
+            add(rows, frames, record.size, record.n_allocations)
+        sizes = Counter(r.size for r in reader.get_allocation_records() if r.allocator not in frees)
+        os.unlink(path)
+        return rows, sizes
+
+    return memray.Tracker(path, trace_python_allocators=python), read
 
 
-def with_cmemray(run, filename, python):
+def with_cmemray(filename, python):
     m = cmemray.measure(basis="system", trace_python_allocators=python)
-    with m:
-        run()
-    rows = Counter(), Counter()
-    for row in m.locations_at_peak():
-        add(rows, in_program(row.frames, filename), row.size, row.count)
-    return rows, (m.count, m.total)
+
+    def read():
+        rows = Counter(), Counter()
+        for row in m.locations_at_peak():
+            add(rows, in_program(row.frames, filename), row.size, row.count)
+        return rows, (m.count, m.total)
+
+    return m, read
 
 
 def add(rows, frames, size, count):
@@ -74,7 +80,10 @@ def hold_arenas():
 
 
 def own_sizes():
-    """Sizes of what memray allocates itself on 3.11, under the program's stacks: bytecode copies."""
+    """Sizes of what memray allocates itself: on 3.11, under the program's stacks, bytecode copies; from
+    3.14 on one byte when a thread gets its name."""
+    if sys.version_info >= (3, 14):
+        return {1}
     if sys.version_info >= (3, 12):
         return set()
     functions = (x for x in gc.get_objects() if isinstance(x, types.FunctionType))
@@ -93,9 +102,13 @@ def main(tool, name, mode):
     program.run()
     gc.disable()
     gc.collect()
-    measure = {"memray": with_memray, "cmemray": with_cmemray}[tool]
+    prepare = {"memray": with_memray, "cmemray": with_cmemray}[tool]
     ballast = hold_arenas()
-    (sizes, counts), allocated = measure(program.run, filename, mode == "python")
+    measurement, read = prepare(filename, mode == "python")
+    # From the same frame: its depth and size decide when the interpreter's stack needs memory.
+    with measurement:
+        program.run()
+    (sizes, counts), allocated = read()
     del ballast
     rows = [[frames, size, counts[frames]] for frames, size in sorted(sizes.items()) if frames]
     result = {"rows": rows, "outside": sizes[()]}

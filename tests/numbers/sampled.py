@@ -66,7 +66,7 @@ def resizes() -> object:
         lists[at].append(None)
         if pick.random() < 0.3:
             arrays[at].extend(b"0123456789" * pick.randrange(1, 10))
-        if pick.random() < 0.01:
+        if pick.random() < 0.05:
             del lists[at][len(lists[at]) // 2 :]
     return lists, arrays
 

@@ -175,6 +175,7 @@ bool cmr_on_free_exact(enum cmr_plane_id id, uintptr_t address)
 	struct cmr_plane *plane = &cmr_planes[id];
 	_Atomic uint16_t *granule = cmr_blocks_granule(&plane->blocks, address);
 	struct cmr_thread *thread = cmr_tls.self;
+	_Atomic uint32_t *located;
 	struct cmr_thread_view *view;
 	struct cmr_region *region;
 	unsigned entry, size;
@@ -185,9 +186,11 @@ bool cmr_on_free_exact(enum cmr_plane_id id, uintptr_t address)
 	size = entry & CMR_SIZE_MASK;
 	if ((entry & CMR_HAS_LOCATION) == 0 || size > CMR_SMALL_MAX || thread == NULL)
 		return false;
+	located = cmr_blocks_location(&plane->blocks, address);
+	if (located == NULL) /* not an entry, but what is left inside one that was large */
+		return false;
 	view = &thread->view[id];
-	location = atomic_load_explicit(cmr_blocks_location(&plane->blocks, address),
-					memory_order_relaxed);
+	location = atomic_load_explicit(located, memory_order_relaxed);
 	if (location > CMR_LOCATION_MASK /* a weight */ ||
 	    !pass_in(plane, view, entry >> CMR_TAG_SHIFT, true))
 		return false;

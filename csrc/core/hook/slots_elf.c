@@ -144,6 +144,18 @@ static bool is_unrelocated(const struct cmr_elf *elf, uintptr_t value)
 	return value == 0 || (elf->base != 0 && cmr_elf_contains(elf, elf->base + value, 0));
 }
 
+/* Whether the slot of RELA, of KIND, gets the address of its symbol and nothing is added. x86-64 adds
+ * nothing to calls through a PLT; "ld -z mark-plt" has the place in the PLT there instead of 0. */
+static bool is_plain(const ElfW(Rela) *rela, unsigned kind)
+{
+#ifdef __x86_64__
+	if (kind == RELOC_JUMP_SLOT)
+		return true;
+#endif
+	(void)kind;
+	return rela->r_addend == 0;
+}
+
 static void patch_slot(struct patch *patch, const ElfW(Rela) *rela, enum cmr_hook_index index)
 {
 	const struct cmr_elf *elf = patch->elf;
@@ -151,7 +163,7 @@ static void patch_slot(struct patch *patch, const ElfW(Rela) *rela, enum cmr_hoo
 	unsigned kind = (unsigned)ELF64_R_TYPE(rela->r_info);
 	uintptr_t slot = elf->base + rela->r_offset, value;
 
-	if (hook->original == 0 || (slot & (sizeof slot - 1)) != 0 || rela->r_addend != 0 ||
+	if (hook->original == 0 || (slot & (sizeof slot - 1)) != 0 || !is_plain(rela, kind) ||
 	    !cmr_elf_contains(elf, slot, 0))
 		return;
 	value = atomic_load_explicit((_Atomic uintptr_t *)slot, memory_order_relaxed);
