@@ -232,12 +232,13 @@ static __attribute__((noinline)) void alloc_general(struct cmr_plane *plane,
 
 void cmr_on_alloc(enum cmr_plane_id id, uintptr_t address, size_t size, enum cmr_kind kind)
 {
-	struct cmr_plane *plane = &cmr_planes[id];
-	struct cmr_thread *thread = cmr_events_thread(plane);
+	struct cmr_thread *thread;
 
-	if (thread != NULL && !(thread->view[id].exact &&
-				cmr_on_alloc_exact(id, address, size, kind)))
-		alloc_general(plane, thread, address, size, kind);
+	if (cmr_on_alloc_exact(id, address, size, kind))
+		return;
+	thread = cmr_events_thread(&cmr_planes[id]);
+	if (thread != NULL)
+		alloc_general(&cmr_planes[id], thread, address, size, kind);
 }
 
 /* Who takes entries out has a struct first: cmr_thread_quiesce waits only for threads that it knows,
