@@ -71,7 +71,7 @@ static __attribute__((noinline)) void tell_late(uintptr_t word, void *block, siz
 						enum cmr_kind kind)
 {
 	if (!cmr_on_alloc_exact(CMR_PLANE_OUTER, (uintptr_t)block, size, kind) && is_open())
-		cmr_on_alloc(CMR_PLANE_OUTER, (uintptr_t)block, size, kind);
+		cmr_on_alloc_other(CMR_PLANE_OUTER, (uintptr_t)block, size, kind);
 	cmr_gate_leave_outer(word + CMR_GUARD_COUNT);
 }
 
@@ -85,7 +85,7 @@ static __attribute__((noinline)) void free_late(int domain, void *ctx, void *blo
 		return;
 	}
 	if (block != NULL && is_open())
-		cmr_on_free(CMR_PLANE_OUTER, (uintptr_t)block);
+		cmr_on_free_other(CMR_PLANE_OUTER, (uintptr_t)block);
 	original[domain].free(ctx, block);
 	cmr_gate_leave_outer(word + CMR_GUARD_COUNT);
 }
