@@ -74,7 +74,7 @@ class Runner:
             said = json.loads(out.read_text())
             result.outcomes, result.why = said["outcomes"], said["why"]
             result.peaks = said["peaks"]
-        if mode.name == "memray":
+        if mode.name == "peaks":
             self._peaks_file(suite).write_text(json.dumps(result.peaks))
         return result
 
@@ -102,15 +102,6 @@ class Runner:
 
     def _peaks_file(self, suite: catalog.Suite) -> Path:
         return self.results / f"{suite.name}-peaks.json"
-
-
-def _schedule(modes: list[str], round_number: int) -> list[str]:
-    """The modes of one round, turned; "twice" needs the peaks of "memray", so after it at first."""
-    order = measure.rotated(modes, round_number)
-    if round_number == 0 and "twice" in order:
-        order.remove("twice")
-        order.append("twice")
-    return order
 
 
 def _arguments(argv: list[str] | None) -> argparse.Namespace:
@@ -149,8 +140,6 @@ def main(argv: list[str] | None = None) -> int:
     mode_names = _chosen(arguments.modes, dict(modes), "mode")
     if "plain" not in mode_names:
         mode_names.insert(0, "plain")
-    if "twice" in mode_names and "memray" not in mode_names:
-        mode_names.insert(1, "memray")
     environments = Environments(cache_folder("suites"), catalog.BASE)
     environments.prepare({modes[name].plugin for name in mode_names}, arguments.wheel)
     if arguments.prepare:
@@ -171,11 +160,13 @@ def rounds_of(
     runner: Runner, suite: catalog.Suite, modes: Sequence[str], rounds: int, peer_rounds: int
 ) -> list[Run]:
     """All rounds of one suite: each mode once in each, plain at least twice; peers in the first
-    rounds only."""
+    rounds only. The peaks that "twice" needs are measured before all."""
     known = {mode.name: mode for mode in catalog.MODES}
     runs = []
+    if "twice" in modes:
+        _one(runner, suite, known["peaks"], 0)
     for number in range(rounds):
-        for name in _schedule(list(modes), number):
+        for name in measure.rotated(list(modes), number):
             if not known[name].is_peer or number < peer_rounds:
                 runs.append(_one(runner, suite, known[name], number))
     if rounds == 1:

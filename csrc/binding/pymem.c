@@ -70,8 +70,8 @@ static inline bool is_open(void)
 static __attribute__((noinline)) void tell_late(uintptr_t word, void *block, size_t size,
 						enum cmr_kind kind)
 {
-	if (is_open())
-		cmr_on_alloc(CMR_PLANE_OUTER, (uintptr_t)block, size, kind);
+	if (!cmr_on_alloc_exact(CMR_PLANE_OUTER, (uintptr_t)block, size, kind) && is_open())
+		cmr_on_alloc_other(CMR_PLANE_OUTER, (uintptr_t)block, size, kind);
 	cmr_gate_leave_outer(word + CMR_GUARD_COUNT);
 }
 
@@ -79,8 +79,13 @@ static __attribute__((noinline)) void tell_late(uintptr_t word, void *block, siz
  * turn, to whom the guard says that this is one event. */
 static __attribute__((noinline)) void free_late(int domain, void *ctx, void *block, uintptr_t word)
 {
+	if (cmr_on_free_exact(CMR_PLANE_OUTER, (uintptr_t)block)) {
+		cmr_gate_leave_outer(word);
+		original[domain].free(ctx, block);
+		return;
+	}
 	if (block != NULL && is_open())
-		cmr_on_free(CMR_PLANE_OUTER, (uintptr_t)block);
+		cmr_on_free_other(CMR_PLANE_OUTER, (uintptr_t)block);
 	original[domain].free(ctx, block);
 	cmr_gate_leave_outer(word + CMR_GUARD_COUNT);
 }
@@ -88,13 +93,18 @@ static __attribute__((noinline)) void free_late(int domain, void *ctx, void *blo
 /* The short form of an event may be tried: nothing but the plane OUTER can want it. */
 #define TRY_SHORT(word) (!CMR_FREE_THREADED && cmr_gate_enter_outer(word))
 
+/* It may not: because this is inside another event, and nobody wants to know of it? */
+static inline bool is_nested(uintptr_t word)
+{
+	return !CMR_FREE_THREADED && (word & CMR_GUARD(CMR_PLANE_OUTER)) != 0 && !probing;
+}
+
 /* Ends a short event with BLOCK (may be NULL). */
 static inline __attribute__((always_inline)) void *got_short(uintptr_t word, void *block,
 							     size_t size, enum cmr_kind kind)
 {
 	if (__builtin_expect(block == NULL, 0) ||
-	    __builtin_expect(cmr_on_alloc_passed(CMR_PLANE_OUTER, (uintptr_t)block, size), 1) ||
-	    cmr_on_alloc_exact(CMR_PLANE_OUTER, (uintptr_t)block, size, kind))
+	    __builtin_expect(cmr_on_alloc_passed(CMR_PLANE_OUTER, (uintptr_t)block, size), 1))
 		cmr_gate_leave_outer(word);
 	else
 		tell_late(word, block, size, kind);
@@ -121,10 +131,11 @@ static __attribute__((noinline)) void *malloc_general(int domain, void *ctx, siz
 
 static inline __attribute__((always_inline)) void *hook_malloc(int domain, void *ctx, size_t size)
 {
-	uintptr_t word;
+	uintptr_t word = 0;
 
 	if (!TRY_SHORT(&word))
-		return malloc_general(domain, ctx, size);
+		return is_nested(word) ? original[domain].malloc(ctx, size)
+				       : malloc_general(domain, ctx, size);
 	return got_short(word, original[domain].malloc(ctx, size), size,
 			 CMR_KIND_PYMALLOC_MALLOC);
 }
@@ -148,10 +159,11 @@ static __attribute__((noinline)) void *calloc_general(int domain, void *ctx, siz
 static inline __attribute__((always_inline)) void *hook_calloc(int domain, void *ctx, size_t n,
 							       size_t size)
 {
-	uintptr_t word;
+	uintptr_t word = 0;
 
 	if (!TRY_SHORT(&word))
-		return calloc_general(domain, ctx, n, size);
+		return is_nested(word) ? original[domain].calloc(ctx, n, size)
+				       : calloc_general(domain, ctx, n, size);
 	return got_short(word, original[domain].calloc(ctx, n, size), n * size,
 			 CMR_KIND_PYMALLOC_CALLOC);
 }
@@ -192,11 +204,12 @@ static inline __attribute__((always_inline)) void *hook_realloc(int domain, void
 								size_t size)
 {
 	struct cmr_taken taken;
-	uintptr_t word;
+	uintptr_t word = 0;
 	void *block;
 
 	if (!TRY_SHORT(&word))
-		return realloc_general(domain, ctx, old, size);
+		return is_nested(word) ? original[domain].realloc(ctx, old, size)
+				       : realloc_general(domain, ctx, old, size);
 	cmr_on_resize_begin(CMR_PLANE_OUTER, (uintptr_t)old, &taken);
 	block = original[domain].realloc(ctx, old, size);
 	if (block == NULL)
@@ -232,14 +245,16 @@ static __attribute__((noinline)) void free_general(int domain, void *ctx, void *
  * ours, and what the allocator calls in turn are the hooks of its arenas, if anything. */
 static inline __attribute__((always_inline)) void hook_free(int domain, void *ctx, void *block)
 {
-	uintptr_t word;
+	uintptr_t word = 0;
 
 	if (__builtin_expect(!TRY_SHORT(&word), 0)) {
-		free_general(domain, ctx, block);
+		if (is_nested(word))
+			original[domain].free(ctx, block);
+		else
+			free_general(domain, ctx, block);
 		return;
 	}
-	if (__builtin_expect(!cmr_on_free_passed(CMR_PLANE_OUTER, (uintptr_t)block), 0) &&
-	    !cmr_on_free_exact(CMR_PLANE_OUTER, (uintptr_t)block)) {
+	if (__builtin_expect(!cmr_on_free_passed(CMR_PLANE_OUTER, (uintptr_t)block), 0)) {
 		free_late(domain, ctx, block, word);
 		return;
 	}

@@ -53,37 +53,28 @@ static bool put(struct cmr_plane *plane, const struct cmr_thread_view *view, uin
 /* --- the short way: see cmr_region_arm_locked -------------------------------------------------- */
 
 /* True when VIEW's seat is inside its lock now, with a pass for blocks of TAG. */
-static inline bool pass_in(struct cmr_plane *plane, struct cmr_thread_view *view, unsigned tag,
-			   bool exact)
+static inline bool pass_in(struct cmr_plane *plane, struct cmr_thread_view *view, unsigned tag)
 {
 	uint32_t pass = cmr_biased_pass_in(&plane->lock, &view->seat);
 
-	if (__builtin_expect(pass == (tag << CMR_TAG_SHIFT | (exact ? CMR_HAS_LOCATION : 0)), 1))
+	if (__builtin_expect(pass >> CMR_TAG_SHIFT == tag && pass != 0, 1))
 		return true;
 	if (pass != 0)
 		cmr_biased_pass_out(&plane->lock, &view->seat);
 	return false;
 }
 
-/* Books BLOCK, which is in the table, if a pass will do. In exact mode all blocks have a location. */
+/* Books BLOCK, which is in the table, if a pass will do. */
 static bool add_passed(struct cmr_plane *plane, struct cmr_thread *thread,
 		       const struct cmr_block *block)
 {
 	struct cmr_thread_view *view = &thread->view[plane->id];
-	struct cmr_region *region;
-	bool done;
 
-	if ((block->located && !block->exact) ||
-	    !pass_in(plane, view, block->tag, block->exact))
+	if (!pass_in(plane, view, block->tag))
 		return false;
-	region = view->region;
-	done = !block->located ||
-	       cmr_usages_change(&region->usages, &region->ledger, block->location,
-				 (int64_t)block->size, CMR_BLOCK_UNIT);
-	if (done)
-		cmr_ledger_add_open(&region->ledger, block->size);
+	cmr_booking_add_passed(plane, view->region, block);
 	cmr_biased_pass_out(&plane->lock, &view->seat);
-	return done;
+	return true;
 }
 
 /* The same for the end of BLOCK, which is out of the table. */
@@ -91,22 +82,12 @@ static bool sub_passed(struct cmr_plane *plane, struct cmr_thread *thread,
 		       const struct cmr_block *block)
 {
 	struct cmr_thread_view *view = &thread->view[plane->id];
-	struct cmr_region *region;
-	bool done = true;
 
-	if ((block->located && !block->exact) ||
-	    !pass_in(plane, view, block->tag, block->exact))
+	if (!pass_in(plane, view, block->tag))
 		return false;
-	region = view->region;
-	if (block->size != 0)
-		(void)cmr_ledger_edge(&region->ledger);
-	if (block->located)
-		done = cmr_usages_change(&region->usages, &region->ledger, block->location,
-					 -(int64_t)block->size, -CMR_BLOCK_UNIT);
-	if (done)
-		cmr_ledger_sub(&region->ledger, block->size);
+	cmr_booking_sub_passed(view->region, block);
 	cmr_biased_pass_out(&plane->lock, &view->seat);
-	return done;
+	return true;
 }
 
 /* The same for the end of OLD and the beginning of BLOCK, which has the same tag. */
@@ -114,15 +95,11 @@ static bool resize_passed(struct cmr_plane *plane, struct cmr_thread *thread,
 			  const struct cmr_block *old, const struct cmr_block *block)
 {
 	struct cmr_thread_view *view = &thread->view[plane->id];
-	struct cmr_ledger *ledger;
 
-	if (old->located || block->located || !pass_in(plane, view, block->tag, false))
+	if (!pass_in(plane, view, block->tag))
 		return false;
-	ledger = &view->region->ledger;
-	if (old->size != 0)
-		(void)cmr_ledger_edge(ledger);
-	cmr_ledger_sub(ledger, old->size);
-	cmr_ledger_add_open(ledger, block->size);
+	cmr_booking_sub_passed(view->region, old);
+	cmr_booking_add_passed(plane, view->region, block);
 	cmr_biased_pass_out(&plane->lock, &view->seat);
 	return true;
 }
@@ -134,7 +111,7 @@ static __attribute__((noinline)) bool put_exact(struct cmr_plane *plane, struct 
 	struct cmr_region *region;
 	bool done;
 
-	if (!pass_in(plane, view, view->tag, true))
+	if (!pass_in(plane, view, view->tag))
 		return false;
 	region = view->region;
 	done = cmr_usages_change(&region->usages, &region->ledger, location, (int64_t)size,
@@ -192,7 +169,7 @@ bool cmr_on_free_exact(enum cmr_plane_id id, uintptr_t address)
 	view = &thread->view[id];
 	location = atomic_load_explicit(located, memory_order_relaxed);
 	if (location > CMR_LOCATION_MASK /* a weight */ ||
-	    !pass_in(plane, view, entry >> CMR_TAG_SHIFT, true))
+	    !pass_in(plane, view, entry >> CMR_TAG_SHIFT))
 		return false;
 	region = view->region;
 	if (size != 0)
@@ -230,29 +207,37 @@ static __attribute__((noinline)) void alloc_general(struct cmr_plane *plane,
 	keep_alloc(plane, thread, address, size, location);
 }
 
+void cmr_on_alloc_other(enum cmr_plane_id id, uintptr_t address, size_t size, enum cmr_kind kind)
+{
+	struct cmr_thread *thread = cmr_events_thread(&cmr_planes[id]);
+
+	if (thread != NULL)
+		alloc_general(&cmr_planes[id], thread, address, size, kind);
+}
+
 void cmr_on_alloc(enum cmr_plane_id id, uintptr_t address, size_t size, enum cmr_kind kind)
 {
-	struct cmr_plane *plane = &cmr_planes[id];
-	struct cmr_thread *thread = cmr_events_thread(plane);
-
-	if (thread != NULL && !(thread->view[id].exact &&
-				cmr_on_alloc_exact(id, address, size, kind)))
-		alloc_general(plane, thread, address, size, kind);
+	if (!cmr_on_alloc_exact(id, address, size, kind))
+		cmr_on_alloc_other(id, address, size, kind);
 }
 
 /* Who takes entries out has a struct first: cmr_thread_quiesce waits only for threads that it knows,
  * and a tag must not get a new meaning between the taking and the booking. */
-void cmr_on_free(enum cmr_plane_id id, uintptr_t address)
+void cmr_on_free_other(enum cmr_plane_id id, uintptr_t address)
 {
 	struct cmr_plane *plane = &cmr_planes[id];
 	struct cmr_thread *thread = cmr_thread_self();
 	struct cmr_block block;
 
-	if (cmr_on_free_exact(id, address))
-		return;
 	if (cmr_blocks_take(&plane->blocks, address, &block) &&
 	    (thread == NULL || !sub_passed(plane, thread, &block)))
 		cmr_booking_sub(plane, &block);
+}
+
+void cmr_on_free(enum cmr_plane_id id, uintptr_t address)
+{
+	if (!cmr_on_free_exact(id, address))
+		cmr_on_free_other(id, address);
 }
 
 void cmr_on_resize_begin(enum cmr_plane_id id, uintptr_t address, struct cmr_taken *taken)

@@ -26,10 +26,12 @@ void cmr_on_alloc(enum cmr_plane_id plane, uintptr_t address, size_t size, enum 
  * form. [hot] [nomalloc] */
 void cmr_on_free(enum cmr_plane_id plane, uintptr_t address);
 
-/* The same for small blocks of exact attribution, as far as a pass covers them (heap/region.h). False:
- * nothing was done. [hot] [nomalloc] */
+/* The two halves of either: small blocks of exact attribution, as far as a pass covers them
+ * (heap/region.h; false: nothing was done), and whatever that was false for. [hot] [nomalloc] */
 bool cmr_on_alloc_exact(enum cmr_plane_id plane, uintptr_t address, size_t size, enum cmr_kind kind);
 bool cmr_on_free_exact(enum cmr_plane_id plane, uintptr_t address);
+void cmr_on_alloc_other(enum cmr_plane_id plane, uintptr_t address, size_t size, enum cmr_kind kind);
+void cmr_on_free_other(enum cmr_plane_id plane, uintptr_t address);
 
 /* What cmr_on_resize_begin took out of the table. */
 struct cmr_taken {

@@ -140,6 +140,22 @@ void cmr_booking_sub(struct cmr_plane *plane, const struct cmr_block *block)
 	cmr_plane_leave(plane, held);
 }
 
+void cmr_booking_locate_passed(struct cmr_plane *plane, struct cmr_region *region,
+			       const struct cmr_block *block)
+{
+	book_location(region, block, 1, share_of(block));
+	if (block->exact)
+		return;
+	cmr_region_sampled_locked(plane, region, block);
+	if (cmr_ledger_rises(&region->ledger))
+		cmr_region_rise_locked(plane, region);
+}
+
+void cmr_booking_unlocate_passed(struct cmr_region *region, const struct cmr_block *block)
+{
+	book_location(region, block, -1, -share_of(block));
+}
+
 static void resized_old_locked(struct cmr_plane *plane, uint16_t regions, uint64_t bytes)
 {
 	struct cmr_region *region;

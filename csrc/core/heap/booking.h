@@ -46,4 +46,28 @@ bool cmr_booking_wanted(struct cmr_plane *plane, enum cmr_audience audience, uns
 /* True when entries of TAG count for REGION, which must be open. */
 bool cmr_booking_concerns(struct cmr_plane *plane, unsigned tag, const struct cmr_region *region);
 
+/* The located part of the two below. */
+void cmr_booking_locate_passed(struct cmr_plane *plane, struct cmr_region *region,
+			       const struct cmr_block *block);
+void cmr_booking_unlocate_passed(struct cmr_region *region, const struct cmr_block *block);
+
+/* As cmr_booking_add and cmr_booking_sub, by a thread that is inside the lock with a pass for BLOCK's
+ * tag (cmr_region_arm_locked), which is for REGION. [hot] [nomalloc] */
+static inline void cmr_booking_add_passed(struct cmr_plane *plane, struct cmr_region *region,
+					  const struct cmr_block *block)
+{
+	cmr_ledger_add_open(&region->ledger, block->size);
+	if (block->located)
+		cmr_booking_locate_passed(plane, region, block);
+}
+
+static inline void cmr_booking_sub_passed(struct cmr_region *region, const struct cmr_block *block)
+{
+	if (block->size != 0)
+		(void)cmr_ledger_edge(&region->ledger);
+	cmr_ledger_sub(&region->ledger, block->size);
+	if (block->located)
+		cmr_booking_unlocate_passed(region, block);
+}
+
 #endif

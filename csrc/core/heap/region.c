@@ -12,15 +12,19 @@
 /* Live bytes per period: so many samples or more make up the peak. */
 #define SAMPLES_LOG2 11
 
-/* By so many doublings more than the limit allows may the period grow while a program allocates and
- * frees without end below a peak that it has reached: an eighth of the samples is left of blocks that
- * stay from such a time. When live bytes rise to a new height, the period comes back. */
+/* By so many doublings more may the period grow while a program allocates and frees without end below a
+ * peak that it has reached: an eighth of the samples is left of blocks that stay from such a time. When
+ * live bytes rise to a new height, the period comes back. */
 #define CHURN_LOG2 3
+
+/* And by so many while live bytes are less than half of what is of interest: of a peak that gets there,
+ * less than half can be from that time, so that its samples are worth 820 or more of the 2048. */
+#define FAR_LOG2 2
 
 /* Stacks that are let stand when nobody needs them any more. Few enough that the sets stay in the
  * cache of a processor core, since a test meets little more than its own; enough that to copy names
  * and line tables again does not matter. */
-#define MANY_NODES (1u << 14)
+#define MANY_NODES (1u << 13)
 
 struct cmr_plane cmr_planes[CMR_N_PLANES];
 
@@ -28,6 +32,8 @@ struct cmr_plane cmr_planes[CMR_N_PLANES];
 static struct cmr_lock regions_lock = CMR_LOCK(CMR_RANK_SESSION);
 static struct cmr_region *free_regions; /* protected by regions_lock */
 static unsigned n_alive;                /* protected by regions_lock */
+/* How many of these have begun: they need the locations. Rises only where opening is serialised. */
+static _Atomic unsigned n_started;
 
 /* Frames below which stacks are of no interest, by plane and slot. */
 static struct cmr_lock roots_lock = CMR_LOCK(CMR_RANK_LEAF);
@@ -73,6 +79,24 @@ static uint8_t first_period_log2(const struct cmr_region *region)
 	return first < most ? first : most;
 }
 
+/* Live bytes below which a region that says from where on locations are of interest is far from there:
+ * half of it. */
+static uint64_t far_mark(const struct cmr_region *region)
+{
+	uint8_t first = first_period_log2(region);
+
+	return first != 0 ? (uint64_t)1 << (SAMPLES_LOG2 - 1 + first) : 0;
+}
+
+/* The period of a region with HIGH live bytes that nothing else asks to be larger. */
+static void settle_extra(struct cmr_region *region, uint64_t high)
+{
+	uint64_t mark = far_mark(region);
+
+	region->extra_log2 = high < mark ? FAR_LOG2 : 0;
+	region->extra_mark = high < mark ? mark : UINT64_MAX;
+}
+
 /* --- storage -------------------------------------------------------------------------------- */
 
 /* Nobody needs a location any more: begin anew when there are many. */
@@ -89,8 +113,6 @@ struct cmr_region *cmr_region_new(const struct cmr_region_options *options)
 	struct cmr_region *region;
 
 	cmr_lock_take(&regions_lock);
-	if (n_alive == 0)
-		forget_locations();
 	region = free_regions;
 	if (region != NULL)
 		free_regions = region->next_free;
@@ -111,8 +133,8 @@ struct cmr_region *cmr_region_new(const struct cmr_region_options *options)
 				       .options = *options,
 				       .plane = cmr_region_plane(options),
 				       .slot = -1 };
-	region->churn_mark = UINT64_MAX;
-	region->period_log2 = first_period_log2(region);
+	region->base_log2 = first_period_log2(region);
+	settle_extra(region, 0);
 	cmr_ledger_clear(&region->ledger);
 	cmr_usages_restart(&region->usages);
 	return region;
@@ -127,6 +149,8 @@ void cmr_region_free(struct cmr_region *region)
 	region->next_free = free_regions;
 	free_regions = region;
 	n_alive--;
+	if (region->started)
+		atomic_fetch_sub_explicit(&n_started, 1, memory_order_relaxed);
 	cmr_lock_drop(&regions_lock);
 }
 
@@ -176,22 +200,29 @@ static void reseed_locked(struct cmr_plane *plane, uint64_t seed)
 	cmr_tags_publish_locked(plane);
 }
 
-static void set_rise(struct cmr_region *region)
+/* The period follows from its two parts. */
+static void add_period(struct cmr_region *region)
 {
+	region->period_log2 = (uint8_t)(region->base_log2 + region->extra_log2);
 	region->ledger.rise_log2 = CMR_NEVER_RISES;
-	if (region->period_log2 < max_period_log2(region))
-		region->ledger.rise_log2 = (uint8_t)(SAMPLES_LOG2 + region->period_log2);
+	if (region->base_log2 < max_period_log2(region))
+		region->ledger.rise_log2 = (uint8_t)(SAMPLES_LOG2 + region->base_log2);
+	region->samples = 0;
+}
+
+static void set_period_locked(struct cmr_plane *plane, struct cmr_region *region)
+{
+	add_period(region);
+	if (retune_locked(plane))
+		reseed_locked(plane, 0);
 }
 
 void cmr_region_rise_locked(struct cmr_plane *plane, struct cmr_region *region)
 {
-	while (cmr_ledger_rises(&region->ledger)) {
-		region->period_log2++;
-		set_rise(region);
-	}
-	region->samples = 0;
-	if (retune_locked(plane))
-		reseed_locked(plane, 0);
+	while (cmr_ledger_current(&region->ledger) >> (SAMPLES_LOG2 + region->base_log2) != 0 &&
+	       region->base_log2 < max_period_log2(region))
+		region->base_log2++;
+	set_period_locked(plane, region);
 }
 
 void cmr_region_enough_locked(struct cmr_plane *plane, struct cmr_region *region)
@@ -199,29 +230,21 @@ void cmr_region_enough_locked(struct cmr_plane *plane, struct cmr_region *region
 	const struct cmr_ledger *l = &region->ledger;
 	uint64_t high = cmr_ledger_current(l);
 
-	region->samples = 0;
-	if (region->period_log2 >= max_period_log2(region) + CHURN_LOG2)
-		return;
 	if (high < l->peak)
 		high = l->peak;
-	region->churn_mark = high + high / 8;
-	region->period_log2++;
-	set_rise(region);
-	if (retune_locked(plane))
-		reseed_locked(plane, 0);
+	if (region->base_log2 < max_period_log2(region)) {
+		region->base_log2++;
+	} else if (region->extra_log2 < CHURN_LOG2) {
+		region->extra_log2++;
+		region->extra_mark = high + high / 8;
+	}
+	set_period_locked(plane, region);
 }
 
-void cmr_region_churned_locked(struct cmr_plane *plane, struct cmr_region *region)
+void cmr_region_higher_locked(struct cmr_plane *plane, struct cmr_region *region)
 {
-	uint8_t most = max_period_log2(region);
-
-	region->churn_mark = UINT64_MAX;
-	if (region->period_log2 <= most)
-		return;
-	region->period_log2 = most;
-	region->samples = 0;
-	if (retune_locked(plane))
-		reseed_locked(plane, 0);
+	settle_extra(region, cmr_ledger_current(&region->ledger));
+	set_period_locked(plane, region);
 }
 
 /* --- open and close ------------------------------------------------------------------------- */
@@ -280,7 +303,6 @@ static void enter(struct cmr_plane *plane, struct cmr_region *region, int slot,
 	region->stamp = cmr_thread_stamp();
 	region->started = true;
 	region->slot = slot;
-	set_rise(region);
 	cmr_losses_read(&region->losses_at_start);
 	region->losses_at_start.hooks = 0; /* an object that was not patched then is not now */
 	set_root(region, true);
@@ -292,6 +314,7 @@ static void enter(struct cmr_plane *plane, struct cmr_region *region, int slot,
 	plane->slots[slot] = region;
 	plane->open |= (uint16_t)(1u << slot);
 	plane->bases[region->options.basis] |= (uint16_t)(1u << slot);
+	add_period(region);
 	(void)retune_locked(plane);
 	reseed_locked(plane, seed);
 	cmr_biased_drop(&plane->lock, NULL);
@@ -316,10 +339,13 @@ enum cmr_status cmr_region_open(struct cmr_region *region, struct cmr_error *err
 		slot++;
 	if (slot == CMR_MAX_REGIONS)
 		return cmr_fail(err, CMR_TOO_MANY, 0, "16 measurements are running already");
+	if (atomic_load_explicit(&n_started, memory_order_relaxed) == 0)
+		forget_locations();
 	if (!cmr_tags_tidy(plane))
 		return cmr_fail(err, CMR_TOO_MANY, 0,
 				"too many combinations of measurements have live blocks, or a "
 				"thread has been inside an allocator call for very long");
+	atomic_fetch_add_explicit(&n_started, 1, memory_order_relaxed);
 	enter(plane, region, slot, self);
 	return CMR_OK;
 }

@@ -68,11 +68,12 @@ struct cmr_region {
 	enum cmr_plane_id plane;
 	int slot;             /* index in plane->slots; -1 when not open */
 	bool started, stopped;
-	uint8_t period_log2;  /* that this region asks for; grows with live bytes and samples */
+	uint8_t period_log2;  /* that this region asks for: the sum of the two parts below */
 	uint8_t sampled_log2; /* largest that was in use while it was open */
 	uint32_t opener;      /* ordinal of the thread that opened it */
 	uint32_t samples;     /* taken since the period last changed */
-	uint64_t churn_mark;  /* live bytes at which a period that churn has raised comes back */
+	uint8_t base_log2, extra_log2; /* the period's parts: by need, and while nothing is at stake */
+	uint64_t extra_mark;  /* live bytes at which the second part is looked at again */
 	uint32_t largest_location; /* of the largest block that was sampled; 0 = none */
 	uint64_t largest_located;  /* its size */
 	uint64_t stamp;       /* cmr_thread_stamp() of the start */
@@ -145,14 +146,14 @@ static inline enum cmr_plane_id cmr_region_plane(const struct cmr_region_options
 /* Makes locks and tables of a plane on first use. Serialised by the caller. */
 enum cmr_status cmr_plane_init(enum cmr_plane_id id, struct cmr_error *err) CMR_CHECKED;
 
-/* A region that is not yet started; NULL on memory refusal. Storage is reused. Forgets all
- * locations first when there are many and no region is left that needs them. */
+/* A region that is not yet started; NULL on memory refusal. Storage is reused. */
 struct cmr_region *cmr_region_new(const struct cmr_region_options *options);
 
 /* Frees a region (NULL: nothing); closes it first if it is open. */
 void cmr_region_free(struct cmr_region *region);
 
-/* Takes a slot, begins to count. CMR_TOO_MANY: 16 regions are open, or no tag can be had because
+/* Takes a slot, begins to count. Forgets all locations first when there are many and no region that has
+ * begun is left that needs them. CMR_TOO_MANY: 16 regions are open, or no tag can be had because
  * some thread has been inside an allocator call for long. CMR_STATE: opened before. */
 enum cmr_status cmr_region_open(struct cmr_region *region, struct cmr_error *err) CMR_CHECKED;
 
@@ -177,7 +178,7 @@ void cmr_region_rise_locked(struct cmr_plane *plane, struct cmr_region *region);
  * for a peak that no sample is left of. Lock held. [hot] */
 #define CMR_SAMPLES_PER_PERIOD 2048
 void cmr_region_enough_locked(struct cmr_plane *plane, struct cmr_region *region);
-void cmr_region_churned_locked(struct cmr_plane *plane, struct cmr_region *region);
+void cmr_region_higher_locked(struct cmr_plane *plane, struct cmr_region *region);
 static inline void cmr_region_sampled_locked(struct cmr_plane *plane, struct cmr_region *region,
 					     const struct cmr_block *block)
 {
@@ -185,8 +186,8 @@ static inline void cmr_region_sampled_locked(struct cmr_plane *plane, struct cmr
 		region->largest_located = block->size;
 		region->largest_location = block->location;
 	}
-	if (__builtin_expect(cmr_ledger_current(&region->ledger) > region->churn_mark, 0))
-		cmr_region_churned_locked(plane, region);
+	if (__builtin_expect(cmr_ledger_current(&region->ledger) > region->extra_mark, 0))
+		cmr_region_higher_locked(plane, region);
 	if (__builtin_expect(++region->samples >= CMR_SAMPLES_PER_PERIOD, 0))
 		cmr_region_enough_locked(plane, region);
 }

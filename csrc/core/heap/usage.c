@@ -44,26 +44,20 @@ void cmr_usages_restart(struct cmr_usages *usages)
 	}
 }
 
-/* The entry of LOCATION; NULL when it has none and either MAKE is false or memory is refused. */
-static struct cmr_usage *entry_of(struct cmr_usages *usages, const struct cmr_ledger *ledger,
-				  uint32_t location, bool make)
+/* A new entry for LOCATION; NULL when memory is refused. */
+static struct cmr_usage *make_entry(struct cmr_usages *usages, const struct cmr_ledger *ledger,
+				    uint32_t location)
 {
 	uint32_t at = location / CMR_USAGE_CHUNK;
 	struct cmr_usage *entry;
 
 	if (at >= CMR_USAGE_CHUNKS)
 		return NULL;
-	if (usages->chunks[at] == NULL) {
-		if (make)
-			usages->chunks[at] = cmr_memory_map(CHUNK_BYTES);
-		if (usages->chunks[at] == NULL)
-			return NULL;
-	}
-	entry = &usages->chunks[at][location % CMR_USAGE_CHUNK];
-	if (entry->serial == usages->serial)
-		return entry;
-	if (!make)
+	if (usages->chunks[at] == NULL)
+		usages->chunks[at] = cmr_memory_map(CHUNK_BYTES);
+	if (usages->chunks[at] == NULL)
 		return NULL;
+	entry = &usages->chunks[at][location % CMR_USAGE_CHUNK];
 	*entry = (struct cmr_usage){ .epoch = ledger->epoch,
 				     .serial = usages->serial,
 				     .next = usages->first };
@@ -75,16 +69,19 @@ static struct cmr_usage *entry_of(struct cmr_usages *usages, const struct cmr_le
 bool cmr_usages_book(struct cmr_usages *usages, const struct cmr_ledger *ledger, uint32_t location,
 		     int64_t bytes, int64_t blocks, int64_t variance)
 {
-	bool adds = bytes > 0 || blocks > 0;
-	struct cmr_usage *entry = entry_of(usages, ledger, location, adds);
+	struct cmr_usage *entry = cmr_usages_known(usages, location);
 
-	if (entry == NULL)
-		return !adds;
+	if (__builtin_expect(entry == NULL, 0)) {
+		if (bytes <= 0 && blocks <= 0)
+			return true;
+		entry = make_entry(usages, ledger, location);
+		if (entry == NULL)
+			return false;
+	}
 	cmr_usage_settle(entry, ledger->epoch);
 	entry->since_bytes += bytes;
 	entry->since_blocks += blocks;
-	if (variance != 0)
-		entry->since_variance += variance;
+	entry->since_variance += variance;
 	return true;
 }
 

@@ -65,18 +65,27 @@ static inline void cmr_usage_settle(struct cmr_usage *entry, uint32_t epoch)
 	entry->epoch = epoch;
 }
 
-/* As cmr_usages_book without variance, for a LOCATION that has an entry. False: it has none, nothing
- * was done. [hot] [nomalloc] */
-static inline bool cmr_usages_change(struct cmr_usages *usages, const struct cmr_ledger *ledger,
-				     uint32_t location, int64_t bytes, int64_t blocks)
+/* The entry of LOCATION, or NULL when this region has none yet. [hot] */
+static inline struct cmr_usage *cmr_usages_known(const struct cmr_usages *usages,
+						 uint32_t location)
 {
 	uint32_t at = location / CMR_USAGE_CHUNK;
 	struct cmr_usage *entry;
 
 	if (__builtin_expect(at >= CMR_USAGE_CHUNKS || usages->chunks[at] == 0, 0))
-		return false;
+		return 0;
 	entry = &usages->chunks[at][location % CMR_USAGE_CHUNK];
-	if (__builtin_expect(entry->serial != usages->serial, 0))
+	return __builtin_expect(entry->serial == usages->serial, 1) ? entry : 0;
+}
+
+/* As cmr_usages_book without variance, for a LOCATION that has an entry. False: it has none, nothing
+ * was done. [hot] [nomalloc] */
+static inline bool cmr_usages_change(struct cmr_usages *usages, const struct cmr_ledger *ledger,
+				     uint32_t location, int64_t bytes, int64_t blocks)
+{
+	struct cmr_usage *entry = cmr_usages_known(usages, location);
+
+	if (__builtin_expect(entry == 0, 0))
 		return false;
 	cmr_usage_settle(entry, ledger->epoch);
 	entry->since_bytes += bytes;
