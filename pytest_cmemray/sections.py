@@ -13,7 +13,8 @@ from pytest_cmemray.markers import Plan
 MAX_MEMORY = "memray-max-memory"
 LEAKED_MEMORY = "memray-leaked-memory"
 TRACKED_OBJECTS = "memray-tracked-objects"
-_ENOUGH_SAMPLES = 32
+#: Fewer sampling periods than this in a peak within its limit, and no line is named.
+_ENOUGH_SAMPLES = 8
 
 
 @dataclass(frozen=True)

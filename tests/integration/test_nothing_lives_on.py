@@ -53,7 +53,8 @@ def pytest_runtest_logstart(nodeid, location):
     # Without a collection: what waits for one lives on, too.
     import cmemray
 
-    alive = [o for o in gc.get_objects() if isinstance(o, cmemray.measure)]
+    # Those that never begin, from which others are copied, have no numbers.
+    alive = [o for o in gc.get_objects() if isinstance(o, cmemray.measure) and o.peak]
     if alive:
         CONFIG.alive[f"before {nodeid}"] = len(alive)
 

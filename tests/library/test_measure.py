@@ -279,17 +279,18 @@ def test_small_blocks_are_exact_without_being_asked():
 
 
 def test_locations_of_interest_only_for_large_peaks():
-    """locate_from: sampled from the start, as coarse as leaves that peak 2048 samples."""
+    """locate_from: sampled from the start, as coarse as leaves that peak 2048 samples, and four times
+    as coarse while live bytes are far from it."""
     with cmemray.measure(locate_from="1 MiB") as small:
         kept = [bytes(100) for _ in range(100)]
-    assert (small.sampling_period, small.peak_blocks > 100) == (512, True)
+    assert (small.sampling_period, small.peak_blocks > 100) == (4 * 512, True)
     del kept
     with cmemray.measure(limit=2**30, locate_from=2**40) as limited:
         pass
-    assert limited.sampling_period == 65536
+    assert limited.sampling_period == 4 * 65536
     with cmemray.measure(limit=2**21, locate_from=2**40) as limited:
         pass
-    assert limited.sampling_period == 1024
+    assert limited.sampling_period == 4 * 1024
     with cmemray.measure(locate_from=2**40, attribution="exact") as exact:
         pass
     assert exact.sampling_period == 1
@@ -299,7 +300,7 @@ def test_what_is_larger_than_locate_from_has_its_samples():
     with cmemray.measure(locate_from=100_000, seed=1) as m:
         kept = [bytes(1000) for _ in range(1000)]
     assert len(kept) == 1000
-    assert 1 < m.sampling_period <= m.peak / 1024
+    assert 1 < m.sampling_period <= m.peak / 256
     [first, *_] = m.locations_at_peak()
     assert first.size > 0.8 * m.peak
 
@@ -312,7 +313,7 @@ def test_again_is_a_new_measurement_with_equal_settings():
     second = template.again()
     with second:
         pass
-    assert (first.sampling_period, second.sampling_period) == (512, 1)
+    assert (first.sampling_period, second.sampling_period) == (4 * 512, 1)
     assert first.peak > len(kept) > second.peak
     with pytest.raises(cmemray.LimitExceeded), template.again():
         bytearray(2**21)
