@@ -53,10 +53,13 @@ static inline enum cmr_kind system_kind(enum cmr_kind kind, size_t size)
 
 static void tell_alloc(uintptr_t planes, void *block, size_t size, enum cmr_kind kind)
 {
+	uintptr_t before = cmr_guard_raise(CMR_GUARD_ALL); /* see tell_late */
+
 	if (planes & CMR_GUARD(CMR_PLANE_OUTER))
-		cmr_on_alloc(CMR_PLANE_OUTER, (uintptr_t)block, size, kind);
+		cmr_on_alloc_hot(CMR_PLANE_OUTER, (uintptr_t)block, size, kind);
 	if (planes & CMR_GUARD(CMR_PLANE_SYSTEM))
 		cmr_on_alloc(CMR_PLANE_SYSTEM, (uintptr_t)block, size, system_kind(kind, size));
+	cmr_guard_restore(before);
 }
 
 /* A short event asks the gate only when no pass was enough for it. */
@@ -66,10 +69,12 @@ static inline bool is_open(void)
 		CMR_GUARD(CMR_PLANE_OUTER)) != 0;
 }
 
-/* A short event that no pass was enough for; its guard is set. */
+/* A short event that no pass was enough for; its guard is set. What this may lock and change belongs to
+ * both planes, so from here on a signal handler's calls concern neither. */
 static __attribute__((noinline)) void tell_late(uintptr_t word, void *block, size_t size,
 						enum cmr_kind kind)
 {
+	(void)cmr_guard_raise(CMR_GUARD_ALL);
 	if (!cmr_on_alloc_exact(CMR_PLANE_OUTER, (uintptr_t)block, size, kind) && is_open())
 		cmr_on_alloc_other(CMR_PLANE_OUTER, (uintptr_t)block, size, kind);
 	cmr_gate_leave_outer(word + CMR_GUARD_COUNT);
@@ -212,6 +217,7 @@ static inline __attribute__((always_inline)) void *hook_realloc(int domain, void
 				       : realloc_general(domain, ctx, old, size);
 	cmr_on_resize_begin(CMR_PLANE_OUTER, (uintptr_t)old, &taken);
 	block = original[domain].realloc(ctx, old, size);
+	(void)cmr_guard_raise(CMR_GUARD_ALL); /* see tell_late */
 	if (block == NULL)
 		cmr_on_resize_failed(CMR_PLANE_OUTER, (uintptr_t)old, &taken);
 	else if (is_open())
@@ -234,7 +240,7 @@ static __attribute__((noinline)) void free_general(int domain, void *ctx, void *
 	cmr_hooks_catch_up_if_marked();
 	cmr_gate_enter(planes);
 	if (planes & CMR_GUARD(CMR_PLANE_OUTER))
-		cmr_on_free(CMR_PLANE_OUTER, (uintptr_t)block);
+		cmr_on_free_hot(CMR_PLANE_OUTER, (uintptr_t)block);
 	if (planes & CMR_GUARD(CMR_PLANE_SYSTEM))
 		cmr_on_free(CMR_PLANE_SYSTEM, (uintptr_t)block);
 	original[domain].free(ctx, block);

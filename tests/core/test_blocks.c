@@ -154,21 +154,23 @@ CMR_TEST(a_larger_block_has_its_size_in_granules_behind)
 		CHECK(!cmr_blocks_take(blocks, BASE + 64, &out)); /* no block of its own */
 		CHECK_EQ_U64(entry_at(blocks, BASE + 64), 0xfc00);
 		CHECK(cmr_blocks_take(blocks, BASE + 16 * at, &out) && same(&out, &block));
+		CHECK_EQ_U64(entry_at(blocks, BASE + 16 * at), 0);
+		/* What is left of the groups is nobody's block. */
 		for (unsigned i = 0; i < 16; i++)
-			CHECK_EQ_U64(entry_at(blocks, BASE + 16 * i), 0);
+			CHECK(!cmr_blocks_take(blocks, BASE + 16 * i, &out));
 	}
 	block = sampled(511, 62, 7, 511 + 131071);
 	CHECK(cmr_blocks_put(blocks, BASE, &block));
 	CHECK_EQ_U64(entry_at(blocks, BASE + 64 + 48), 0xfc00 | 1 << 8);
 	CHECK_EQ_U64(entry_at(blocks, BASE + 128), 0xfc00 | 7);
-	CHECK_EQ_U64(entry_at(blocks, BASE + 192), 0);
+	CHECK_EQ_U64(entry_at(blocks, BASE + 192) & ~0xfc00u, 0);
 	block.weight++; /* needs the third group */
 	CHECK(cmr_blocks_put(blocks, BASE, &block));
 	CHECK_EQ_U64(entry_at(blocks, BASE + 192), 0xfc00 | 1);
 	CHECK_EQ_U64(hash_entries(blocks), 0);
 	CHECK(cmr_blocks_take(blocks, BASE, &out) && same(&out, &block));
 	for (unsigned i = 0; i < 32; i++)
-		CHECK_EQ_U64(entry_at(blocks, BASE + 16 * i), 0);
+		CHECK(!cmr_blocks_take(blocks, BASE + 16 * i, &out));
 }
 
 CMR_TEST(what_does_not_fit_is_in_the_hash)
@@ -202,6 +204,27 @@ CMR_TEST(an_old_wide_entry_does_not_touch_what_came_after)
 	CHECK(cmr_blocks_put(blocks, BASE + 64, &young));
 	CHECK(!cmr_blocks_take(blocks, BASE, &out));
 	CHECK(cmr_blocks_take(blocks, BASE + 64, &out) && same(&out, &young));
+}
+
+/* The same with a large block, whose groups are where those of the old one were. */
+CMR_TEST(an_old_wide_entry_leaves_a_large_neighbour_its_size)
+{
+	const struct cmr_block olds[] = { plain(4096, 3), exact(4096, 3, 9),
+					  sampled(4096, 3, 9, 1 << 20) };
+	const struct cmr_block youngs[] = { plain(100000, 4), sampled(600, 4, 5, 1 << 20) };
+	struct cmr_block out;
+
+	for (unsigned o = 0; o < 3; o++)
+		for (unsigned y = 0; y < 2; y++)
+			for (unsigned gap = 16; gap <= 256; gap += 16) {
+				struct cmr_blocks *blocks = fresh();
+
+				CHECK(cmr_blocks_put(blocks, BASE, &olds[o]));
+				CHECK(cmr_blocks_put(blocks, BASE + gap, &youngs[y]));
+				(void)cmr_blocks_take(blocks, BASE, &out);
+				CHECK(cmr_blocks_take(blocks, BASE + gap, &out) &&
+				      same(&out, &youngs[y]));
+			}
 }
 
 CMR_TEST(every_block_comes_back_as_it_was_put)

@@ -105,8 +105,9 @@ static bool resize_passed(struct cmr_plane *plane, struct cmr_thread *thread,
 }
 
 /* Table and books in one, for a LOCATION that has a usage already. */
-static __attribute__((noinline)) bool put_exact(struct cmr_plane *plane, struct cmr_thread_view *view, uintptr_t address,
-		      size_t size, uint32_t location)
+static __attribute__((noinline)) bool put_exact(struct cmr_plane *plane,
+						struct cmr_thread_view *view, uintptr_t address,
+						size_t size, uint32_t location)
 {
 	struct cmr_region *region;
 	bool done;

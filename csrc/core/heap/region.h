@@ -36,7 +36,7 @@ struct cmr_region_options {
 	enum cmr_basis basis;
 	bool trace_python;   /* basis system with the interpreter's allocator domains */
 	bool exact;          /* every block with its location */
-	uint64_t max_period; /* budgeted: largest sampling period, bytes; a power of two */
+	uint64_t max_period; /* budgeted: largest period that live bytes ask for; a power of two */
 	/* Budgeted: the period to begin with, a power of two; at most max_period is used. 0 or 1: every
 	 * block has its location until the peak outgrows that. */
 	uint64_t first_period;

@@ -2,7 +2,8 @@
  * releases a block, track after it has made one. */
 #include "hook/wrapper.h"
 
-__attribute__((noinline)) void cmr_wrapper_tell(uintptr_t planes, uintptr_t block, size_t bytes, enum cmr_kind kind)
+__attribute__((noinline)) void cmr_wrapper_tell(uintptr_t planes, uintptr_t block, size_t bytes,
+						enum cmr_kind kind)
 {
 	int saved = errno;
 

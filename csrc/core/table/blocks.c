@@ -266,30 +266,32 @@ static bool put_small(struct cmr_blocks *blocks, uintptr_t address, _Atomic uint
 	return true;
 }
 
+typedef _Atomic uint64_t __attribute__((may_alias)) group_word;
+
 /* The first group of the entry at GRANULE. */
-static _Atomic uint64_t *group_of(_Atomic uint16_t *granule)
+static group_word *group_of(_Atomic uint16_t *granule)
 {
 	uintptr_t next = (uintptr_t)(granule + GROUP);
 
-	return (_Atomic uint64_t *)(next & ~(uintptr_t)(GROUP * sizeof *granule - 1));
+	return (group_word *)(next & ~(uintptr_t)(GROUP * sizeof *granule - 1));
 }
 
 /* 40 BITS, 10 in each granule, lowest first. */
-static void put_group(_Atomic uint64_t *group, uint64_t bits)
+static void put_group(group_word *group, uint64_t bits)
 {
 	bits = (bits & 0xfffff) | (bits & 0xfffff00000) << 12;
 	bits = (bits & 0x000003ff000003ff) | (bits & 0x000ffc00000ffc00) << 6;
 	atomic_store_explicit(group, bits | GROUP_TAGS, memory_order_relaxed);
 }
 
-/* Reads them back and clears them. False, and nothing is changed, when this is no group. */
-static bool take_group(_Atomic uint64_t *group, uint64_t *out)
+/* Reads them back; false when this is no group. They are not cleared: they may be those of another block,
+ * when the entry is one that an earlier measurement left. What is left of them says nothing to anybody. */
+static bool read_group(const group_word *group, uint64_t *out)
 {
 	uint64_t bits = atomic_load_explicit(group, memory_order_relaxed);
 
 	if ((bits & GROUP_TAGS) != GROUP_TAGS)
 		return false;
-	atomic_store_explicit(group, 0, memory_order_relaxed);
 	bits = (bits & 0x000003ff000003ff) | (bits >> 6 & 0x000ffc00000ffc00);
 	*out = (bits & 0xfffff) | (bits >> 12 & 0xfffff00000);
 	return true;
@@ -297,7 +299,7 @@ static bool take_group(_Atomic uint64_t *group, uint64_t *out)
 
 static void put_wide(_Atomic uint16_t *granule, const struct cmr_block *block)
 {
-	_Atomic uint64_t *group = group_of(granule);
+	group_word *group = group_of(granule);
 	uint64_t size = block->size, heavy;
 
 	if (block->located) {
@@ -351,16 +353,16 @@ static void set_location(struct cmr_block *block, uint64_t bits)
  * others now. */
 static bool take_wide(_Atomic uint16_t *granule, struct cmr_block *out)
 {
-	_Atomic uint64_t *group = group_of(granule);
+	group_word *group = group_of(granule);
 	uint64_t size, bits, heavy = 0;
 
-	if (!take_group(group, &size))
+	if (!read_group(group, &size))
 		return false;
 	out->size = size & CMR_WIDE_MAX;
 	if ((size & WIDE_LOCATED) == 0)
 		return true;
-	if (!take_group(group + 1, &bits) ||
-	    ((size & WIDE_HEAVY) != 0 && !take_group(group + 2, &heavy)))
+	if (!read_group(group + 1, &bits) ||
+	    ((size & WIDE_HEAVY) != 0 && !read_group(group + 2, &heavy)))
 		return false;
 	set_location(out, bits);
 	out->weight += heavy << WEIGHT_BITS;
