@@ -104,8 +104,8 @@ static bool counter_is_steady(void)
 }
 
 /* The rate is published nowhere that all machines have: measured. Bounded from above, since the
- * reading of the system's clock before the first tick and that after the last enclose both. */
-/* Each attempt says at least as many ns for a tick as there are, more when it was interrupted: the
+ * reading of the system's clock before the first tick and that after the last enclose both. Each
+ * attempt says at least as many ns for a tick as there are, more when it was interrupted: the
  * least of them is as right as any. */
 static void calibrate(void)
 {
