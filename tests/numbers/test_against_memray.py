@@ -69,6 +69,14 @@ def check(program, mode):
 
 @pytest.mark.parametrize("program", PROGRAMS)
 def test_default(program):
+    # Whether a thread that starts another one still has to wait for it is decided by the scheduler,
+    # and waiting allocates: two runs of the same tool differ in that, too.
+    for _ in range(4 if program == "threads" else 0):
+        try:
+            check(program, "system")
+        except AssertionError:
+            continue
+        return
     check(program, "system")
 
 
