@@ -10,6 +10,7 @@
 #include "os/random.h"
 #include "stack/nodes.h"
 #include "stack/provider.h"
+#include "table/column.h"
 #include "table/intern.h"
 
 static struct cmr_intern set;
@@ -230,6 +231,58 @@ CMR_TEST(keys_of_few_words_are_keys)
 	}
 }
 
+/* Keys by families, each with a place for one of them. */
+CMR_TEST(the_first_of_a_family_needs_no_slot)
+{
+	struct cmr_intern *s = fresh(1000000);
+	static _Atomic uint32_t places[1000];
+
+	for (uint32_t i = 0; i < 3000; i++)
+		CHECK_EQ_U64(cmr_intern_add_at(s, key_number(i), &places[i % 1000]), i + 1);
+	for (uint32_t i = 0; i < 1000; i++)
+		CHECK_EQ_U64(atomic_load(&places[i]), i + 1);
+	CHECK_EQ_U64(s->n_used, 2000);
+	for (uint32_t i = 0; i < 3000; i++) {
+		CHECK_EQ_U64(cmr_intern_add_at(s, key_number(i), &places[i % 1000]), i + 1);
+		CHECK(holds(s, i + 1, key_number(i)));
+	}
+	CHECK_EQ_U64(cmr_intern_count(s), 3000);
+	cmr_intern_reset(s);
+	CHECK_EQ_U64(s->n_used, 0);
+}
+
+CMR_TEST(a_column_has_a_word_for_each_number)
+{
+	struct cmr_column column = { 0 };
+	size_t before = cmr_memory_mapped();
+	cmr_word *first;
+
+	REQUIRE(cmr_column_init(&column, 1000000, NULL) == CMR_OK);
+	CHECK(cmr_column_at(&column, 0) == NULL);
+	for (uint32_t i = 0; i <= 1000000; i += 7) {
+		REQUIRE(cmr_column_make(&column, i) != NULL);
+		CHECK_EQ_U64(atomic_exchange(cmr_column_make(&column, i), i + 1), 0);
+	}
+	for (uint32_t i = 0; i <= 1000000; i++)
+		CHECK_EQ_U64(atomic_load(cmr_column_at(&column, i)), i % 7 == 0 ? i + 1 : 0);
+	CHECK(cmr_column_make(&column, 1000001) == NULL);
+	first = cmr_column_at(&column, 0);
+	cmr_column_reset(&column);
+	CHECK(cmr_column_at(&column, 0) == first); /* stays for the next time */
+	CHECK_EQ_U64(atomic_load(first), 0);
+	CHECK(cmr_column_at(&column, 70000) == NULL);
+	allow(0);
+	CHECK(cmr_column_make(&column, 70000) == NULL);
+	cmr_memory_set_gatekeeper(NULL);
+	CHECK(cmr_column_make(&column, 70000) != NULL);
+	cmr_column_fini(&column);
+	CHECK_EQ_U64(cmr_memory_mapped(), before);
+	allow(0);
+	CHECK(cmr_column_init(&column, 10, NULL) == CMR_NO_MEMORY);
+	cmr_memory_set_gatekeeper(NULL);
+	cmr_column_fini(&column);
+}
+
 CMR_TEST(finishing_gives_everything_back)
 {
 	size_t before;
@@ -262,6 +315,7 @@ CMR_TEST(after_a_fork_the_lock_is_free)
 #define N_KEYS 40000
 
 static uint32_t numbers[N_THREADS][N_KEYS];
+static _Atomic uint32_t families[N_KEYS / 3]; /* most have three keys, one of them without a slot */
 
 /* All threads add the same keys, each from another end, while the slots double many times. */
 static void *add_all(void *argument)
@@ -270,7 +324,8 @@ static void *add_all(void *argument)
 
 	for (uint32_t k = 0; k < N_KEYS; k++) {
 		uint32_t i = (k + me * (N_KEYS / N_THREADS)) % N_KEYS;
-		uint32_t number = cmr_intern_add(&set, key_number(i));
+		uint32_t number = cmr_intern_add_at(&set, key_number(i),
+						    i % 4 == 0 ? NULL : &families[i % (N_KEYS / 3)]);
 
 		numbers[me][i] = number;
 		CHECK(number != 0 && holds(&set, number, key_number(i)));
@@ -363,8 +418,8 @@ CMR_TEST(nodes_are_parent_code_and_offset)
 	CHECK(cmr_nodes_child(a, 1, 21) != b);
 	check_node(cmr_nodes_child(b, 0xffffffff, -1), b, 0xffffffff, -1);
 	check_node(cmr_nodes_child(b, 7, CMR_NO_OFFSET), b, 7, CMR_NO_OFFSET);
-	check_node(cmr_nodes_child(0xfffffffe, 0xffffffff, INT32_MAX), 0xfffffffe, 0xffffffff,
-		   INT32_MAX);
+	check_node(cmr_nodes_child(CMR_MOST_NODES, 0xffffffff, INT32_MAX), CMR_MOST_NODES,
+		   0xffffffff, INT32_MAX);
 	CHECK_EQ_U64(cmr_nodes_count(), 7);
 }
 

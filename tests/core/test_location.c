@@ -124,6 +124,75 @@ CMR_TEST(allocators_take_turns_at_one_place)
 	CHECK(cmr_locations_count() <= before + 15);
 }
 
+/* Two threads, each from the other end: the same numbers, dense, each with its own key. */
+#define N_NODES 100000u
+static uint32_t numbers_of[2][N_NODES][2];
+
+static void *add_all(void *argument)
+{
+	unsigned me = *(unsigned *)argument;
+
+	for (uint32_t i = 0; i < N_NODES; i++) {
+		uint32_t node = me == 0 ? i : N_NODES - 1 - i;
+
+		for (unsigned k = 0; k < 2; k++) {
+			uint32_t kind = (me ^ k) != 0 ? CMR_KIND_CALLOC : CMR_KIND_MALLOC;
+
+			numbers_of[me][node][me ^ k] = cmr_locations_add(node, kind);
+		}
+	}
+	return NULL;
+}
+
+CMR_TEST(threads_agree_on_the_numbers_of_many)
+{
+	unsigned me[2] = { 0, 1 };
+	pthread_t threads[2];
+
+	(void)begin();
+	cmr_locations_reset();
+	for (unsigned i = 0; i < 2; i++)
+		REQUIRE(pthread_create(&threads[i], NULL, add_all, &me[i]) == 0);
+	for (unsigned i = 0; i < 2; i++)
+		REQUIRE(pthread_join(threads[i], NULL) == 0);
+	CHECK_EQ_U64(cmr_locations_count(), 2 * N_NODES);
+	for (uint32_t node = 0; node < N_NODES; node++)
+		for (unsigned k = 0; k < 2; k++) {
+			struct cmr_location known;
+
+			REQUIRE(numbers_of[0][node][k] != 0);
+			CHECK_EQ_U64(numbers_of[1][node][k], numbers_of[0][node][k]);
+			known = cmr_locations_get(numbers_of[0][node][k]);
+			CHECK_EQ_U64(known.node, node);
+			CHECK_EQ_U64(known.kind, k != 0 ? CMR_KIND_CALLOC : CMR_KIND_MALLOC);
+		}
+	cmr_locations_reset();
+	CHECK_EQ_U64(cmr_locations_count(), 0);
+	CHECK_EQ_U64(cmr_locations_add(N_NODES - 1, CMR_KIND_MALLOC), 1);
+}
+
+static bool refuse(size_t bytes)
+{
+	(void)bytes;
+	return false;
+}
+
+CMR_TEST(refused_memory_loses_a_location)
+{
+	struct cmr_losses before, after;
+
+	(void)begin();
+	cmr_locations_reset();
+	cmr_losses_read(&before);
+	cmr_memory_set_gatekeeper(refuse);
+	CHECK_EQ_U64(cmr_locations_add(5000000, CMR_KIND_MALLOC), 0);
+	cmr_memory_set_gatekeeper(NULL);
+	cmr_losses_read(&after);
+	CHECK_EQ_U64(after.stacks - before.stacks, 1);
+	CHECK_EQ_U64(cmr_locations_add(5000000, CMR_KIND_MALLOC), 1);
+	CHECK_EQ_U64(cmr_locations_add(CMR_MOST_NODES + 1, CMR_KIND_MALLOC), 0);
+}
+
 CMR_TEST(without_python_code_there_is_a_location_too)
 {
 	struct cmr_thread *self = begin();

@@ -109,20 +109,21 @@ static __attribute__((noinline)) bool put_exact(struct cmr_plane *plane,
 						struct cmr_thread_view *view, uintptr_t address,
 						size_t size, uint32_t location)
 {
+	_Atomic uint16_t *granule = cmr_blocks_granule(&plane->blocks, address);
+	_Atomic uint32_t *located =
+		granule != NULL ? cmr_blocks_location(&plane->blocks, address) : NULL;
 	struct cmr_region *region;
 	bool done;
 
-	if (!pass_in(plane, view, view->tag))
+	if (located == NULL || !pass_in(plane, view, view->tag))
 		return false;
 	region = view->region;
 	done = cmr_usages_change(&region->usages, &region->ledger, location, (int64_t)size,
 				 CMR_BLOCK_UNIT);
 	if (done) {
-		atomic_store_explicit(cmr_blocks_location(&plane->blocks, address), location,
-				      memory_order_relaxed);
-		cmr_blocks_store(cmr_blocks_granule(&plane->blocks, address),
-				 (unsigned)view->tag << CMR_TAG_SHIFT | CMR_HAS_LOCATION |
-					 (unsigned)size);
+		atomic_store_explicit(located, location, memory_order_relaxed);
+		cmr_blocks_store(granule, (unsigned)view->tag << CMR_TAG_SHIFT |
+						  CMR_HAS_LOCATION | (unsigned)size);
 		cmr_ledger_add_open(&region->ledger, size);
 	}
 	cmr_biased_pass_out(&plane->lock, &view->seat);
@@ -140,9 +141,7 @@ bool cmr_on_alloc_exact(enum cmr_plane_id id, uintptr_t address, size_t size, en
 	 * for is another look. */
 	if (thread == NULL || size > CMR_SMALL_MAX ||
 	    (atomic_load_explicit(&thread->view[id].seat.pass, memory_order_relaxed) &
-	     CMR_HAS_LOCATION) == 0 ||
-	    cmr_blocks_granule(&plane->blocks, address) == NULL ||
-	    cmr_blocks_location(&plane->blocks, address) == NULL)
+	     CMR_HAS_LOCATION) == 0)
 		return false;
 	location = cmr_locations_here(thread, kind);
 	return location != 0 && put_exact(plane, &thread->view[id], address, size, location);

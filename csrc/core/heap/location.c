@@ -1,20 +1,46 @@
 #include "heap/location.h"
 
+#include <errno.h>
 #include <stddef.h>
 #include <string.h>
 
 #include "heap/usage.h"
+#include "os/lock.h"
 #include "os/losses.h"
+#include "os/memory.h"
 #include "os/thread.h"
 #include "stack/chain.h"
-#include "table/intern.h"
+#include "table/column.h"
 
 /* As many as a region has room for. */
 #define MAX_LOCATIONS (CMR_USAGE_CHUNK * CMR_USAGE_CHUNKS - 1)
+#define CHUNK ((uint32_t)1 << 16)
+#define NUMBER_BITS 24
+#define NUMBER_MASK (((uint32_t)1 << NUMBER_BITS) - 1)
+_Static_assert(MAX_LOCATIONS <= NUMBER_MASK, "a number must fit beside a kind");
 
 _Atomic uint32_t cmr_interning = 1;
 
-static struct cmr_intern locations;
+/* A stack has few allocators, mostly one, so its locations are a list, from the number of its node on:
+ *
+ *   firsts ── node 0..65535 ── node 65536.. ...    the newest location of each node, 0 = none
+ *   chunks ── location 0..65535 ── ...             { node (32) | kind (8) | next of the same node (24) }
+ *
+ * Reading takes no lock: what a list begins with is published with release order after its record, and
+ * records never change. */
+struct record {
+	uint32_t node, kind_and_next;
+};
+
+static struct {
+	struct cmr_lock lock; /* CMR_RANK_INTERN; all writing */
+	struct record **chunks;
+	struct cmr_column firsts;
+	cmr_word first_of_lost; /* that of CMR_NODE_LOST */
+	_Atomic uint32_t n;     /* numbers 1..n are valid */
+} locations = { .lock = CMR_LOCK(CMR_RANK_INTERN) };
+
+#define CHUNKS_BYTES ((MAX_LOCATIONS / CHUNK + 1) * sizeof *locations.chunks)
 
 static void end_thread(struct cmr_thread *thread)
 {
@@ -24,27 +50,89 @@ static void end_thread(struct cmr_thread *thread)
 
 enum cmr_status cmr_locations_init(struct cmr_error *err)
 {
-	if (locations.chunks != NULL)
-		return CMR_OK;
+	if (locations.chunks == NULL)
+		locations.chunks = cmr_memory_map(CHUNKS_BYTES);
+	if (locations.chunks == NULL)
+		return cmr_fail(err, CMR_NO_MEMORY, ENOMEM, "no memory for a list of locations");
 	cmr_thread_on_exit = end_thread;
-	return cmr_intern_init_words(&locations, 2, MAX_LOCATIONS, err);
+	return locations.firsts.chunks != NULL
+		       ? CMR_OK
+		       : cmr_column_init(&locations.firsts, CMR_MOST_NODES, err);
+}
+
+static struct record *record_of(uint32_t number)
+{
+	return &locations.chunks[number / CHUNK][number % CHUNK];
+}
+
+/* Where the list of NODE begins; NULL when there is no such place yet. */
+static cmr_word *first_of(cmr_node_id node)
+{
+	return node == CMR_NODE_LOST ? &locations.first_of_lost
+				     : cmr_column_at(&locations.firsts, node);
+}
+
+/* The location of KIND in the list that begins at FIRST, or 0. */
+static uint32_t find(const cmr_word *first, uint32_t kind)
+{
+	/* Pairs with the release store of add_locked. */
+	uint32_t number = atomic_load_explicit(first, memory_order_acquire);
+
+	while (number != 0) {
+		uint32_t kind_and_next = record_of(number)->kind_and_next;
+
+		if (kind_and_next >> NUMBER_BITS == kind)
+			return number;
+		number = kind_and_next & NUMBER_MASK;
+	}
+	return 0;
+}
+
+static uint32_t add_locked(cmr_node_id node, uint32_t kind)
+{
+	uint32_t number = atomic_load_explicit(&locations.n, memory_order_relaxed) + 1, known;
+	cmr_word *first = node == CMR_NODE_LOST ? &locations.first_of_lost
+						: cmr_column_make(&locations.firsts, node);
+	struct record **chunk = &locations.chunks[number / CHUNK];
+
+	if (first == NULL)
+		return 0;
+	known = find(first, kind);
+	if (known != 0)
+		return known;
+	if (number > MAX_LOCATIONS)
+		return 0;
+	if (*chunk == NULL)
+		*chunk = cmr_memory_map(CHUNK * sizeof **chunk);
+	if (*chunk == NULL)
+		return 0;
+	*record_of(number) = (struct record){
+		node, kind << NUMBER_BITS | atomic_load_explicit(first, memory_order_relaxed)
+	};
+	/* The number is taken before it is published, so that a fork in between wastes it. */
+	atomic_store_explicit(&locations.n, number, memory_order_release);
+	atomic_store_explicit(first, number, memory_order_release);
+	return number;
 }
 
 uint32_t cmr_locations_add(cmr_node_id node, uint32_t kind)
 {
-	struct cmr_key key = { (uint64_t)kind << 32 | node, 0 };
-	uint32_t number = cmr_intern_add(&locations, key);
+	const cmr_word *first = first_of(node);
+	uint32_t number = first != NULL ? find(first, kind) : 0;
 
+	if (number != 0)
+		return number;
+	cmr_lock_take(&locations.lock);
+	number = add_locked(node, kind);
+	cmr_lock_drop(&locations.lock);
 	if (number == 0)
 		cmr_lose(CMR_LOSS_stacks);
 	return number;
 }
 
-/* A note in a spot: kind and number, 0 for none. */
-#define NUMBER_BITS 24
-_Static_assert(MAX_LOCATIONS < 1u << NUMBER_BITS, "a number must fit into a note");
-
-/* Where no note tells, which is where no spot is as well. */
+/* A note in a spot is kind and number, 0 for none.
+ *
+ * Where no note tells, which is where no spot is as well. */
 static __attribute__((noinline)) uint32_t look_up(struct cmr_thread *thread,
 						  struct cmr_spot *spot, uint32_t kind)
 {
@@ -62,7 +150,7 @@ static __attribute__((noinline)) uint32_t look_up(struct cmr_thread *thread,
 	}
 	for (unsigned i = 1; i < CMR_SPOT_NOTES; i++)
 		if (spot->notes[i] >> NUMBER_BITS == kind)
-			return spot->notes[i] & (((uint32_t)1 << NUMBER_BITS) - 1);
+			return spot->notes[i] & NUMBER_MASK;
 	number = cmr_locations_add(spot->node, kind);
 	if (number != 0) {
 		memmove(&spot->notes[1], &spot->notes[0],
@@ -78,32 +166,41 @@ uint32_t cmr_locations_here(struct cmr_thread *thread, uint32_t kind)
 	struct cmr_spot *spot = cmr_chain_spot(thread);
 
 	if (__builtin_expect(spot != NULL && spot->notes[0] >> NUMBER_BITS == kind, 1))
-		return spot->notes[0] & (((uint32_t)1 << NUMBER_BITS) - 1);
+		return spot->notes[0] & NUMBER_MASK;
 	return look_up(thread, spot, kind);
 }
 
 struct cmr_location cmr_locations_get(uint32_t number)
 {
-	struct cmr_key key = cmr_intern_key(&locations, number);
+	const struct record *record = record_of(number);
 
-	return (struct cmr_location){ (cmr_node_id)key.a, (uint32_t)(key.a >> 32) };
+	return (struct cmr_location){ record->node, record->kind_and_next >> NUMBER_BITS };
 }
 
 uint32_t cmr_locations_count(void)
 {
-	return cmr_intern_count(&locations);
+	return atomic_load_explicit(&locations.n, memory_order_acquire);
 }
 
+/* The first chunk will be needed again. */
 void cmr_locations_reset(void)
 {
-	if (locations.chunks == NULL)
+	if (locations.chunks == NULL || locations.firsts.chunks == NULL)
 		return;
 	atomic_fetch_add_explicit(&cmr_interning, 1, memory_order_relaxed);
-	cmr_intern_reset(&locations);
+	cmr_column_reset(&locations.firsts);
+	if (locations.chunks[0] != NULL)
+		cmr_memory_discard(locations.chunks[0], CHUNK * sizeof **locations.chunks);
+	for (size_t i = 1; i <= MAX_LOCATIONS / CHUNK && locations.chunks[i] != NULL; i++) {
+		cmr_memory_unmap(locations.chunks[i], CHUNK * sizeof **locations.chunks);
+		locations.chunks[i] = NULL;
+	}
+	atomic_store(&locations.first_of_lost, 0);
+	atomic_store(&locations.n, 0);
 	cmr_nodes_reset();
 }
 
 void cmr_locations_after_fork(void)
 {
-	cmr_intern_after_fork(&locations);
+	locations.lock = (struct cmr_lock)CMR_LOCK(CMR_RANK_INTERN);
 }

@@ -18,6 +18,8 @@ struct cmr_node {
 	int32_t offset; /* code units from the first one, or CMR_NO_OFFSET */
 };
 
+/* The highest number there may be. */
+#define CMR_MOST_NODES ((uint32_t)1 << 26)
 /* In place of the number of a stack that could not be recorded. */
 #define CMR_NODE_LOST 0xffffffffu
 /* In place of an offset that is not known: the frame has a function, but no line. */

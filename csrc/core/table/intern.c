@@ -111,6 +111,7 @@ void cmr_intern_reset(struct cmr_intern *set)
 	if (set->chunks[0] != NULL)
 		cmr_memory_discard(set->chunks[0], chunk_bytes(set));
 	atomic_store(&set->n_keys, 0);
+	set->n_used = 0;
 }
 
 void cmr_intern_after_fork(struct cmr_intern *set)
@@ -129,6 +130,13 @@ static uint32_t first_slot(const struct cmr_intern_slots *slots, uint64_t hash)
 	return (uint32_t)(hash >> 32) >> slots->shift;
 }
 
+static bool is_key(const struct cmr_intern *set, uint32_t number, struct cmr_key key)
+{
+	struct cmr_key known = cmr_intern_key(set, number);
+
+	return known.a == key.a && known.b == key.b;
+}
+
 /* Number of KEY in SLOTS, or 0. There is always a free slot to end at. */
 static uint32_t find(const struct cmr_intern *set, const struct cmr_intern_slots *slots,
 		     struct cmr_key key, uint64_t hash)
@@ -136,14 +144,10 @@ static uint32_t find(const struct cmr_intern *set, const struct cmr_intern_slots
 	for (uint32_t i = first_slot(slots, hash);; i = (i + 1) & slots->mask) {
 		/* Pairs with the release store of add_locked. */
 		uint64_t slot = atomic_load_explicit(&slots->slot[i], memory_order_acquire);
-		struct cmr_key known;
 
 		if (slot == 0)
 			return 0;
-		if ((slot ^ hash) >> 32 != 0)
-			continue;
-		known = cmr_intern_key(set, (uint32_t)slot);
-		if (known.a == key.a && known.b == key.b)
+		if ((slot ^ hash) >> 32 == 0 && is_key(set, (uint32_t)slot, key))
 			return (uint32_t)slot;
 	}
 }
@@ -191,20 +195,24 @@ static bool grow_locked(struct cmr_intern *set)
 	return true;
 }
 
-/* Makes room for key NUMBER. When growing is refused, goes on up to a load of 7/8. */
-static bool reserve_locked(struct cmr_intern *set, uint32_t number)
+/* Makes room for one more in the slots. When growing is refused, goes on up to a load of 7/8. */
+static bool reserve_slot_locked(struct cmr_intern *set)
 {
 	const struct cmr_intern_slots *slots =
 		atomic_load_explicit(&set->slots, memory_order_relaxed);
+
+	if (set->n_used < slots->mask / 8 * 5)
+		return true;
+	return grow_locked(set) || set->n_used < slots->mask / 8 * 7;
+}
+
+static bool reserve_key_locked(struct cmr_intern *set, uint32_t number)
+{
 	uint32_t **chunk = &set->chunks[number >> CMR_INTERN_CHUNK_LOG2];
 
 	if (*chunk == NULL)
 		*chunk = cmr_memory_map(chunk_bytes(set));
-	if (*chunk == NULL)
-		return false;
-	if (number <= slots->mask / 8 * 5)
-		return true;
-	return grow_locked(set) || number <= slots->mask / 8 * 7;
+	return *chunk != NULL;
 }
 
 static void store_key(struct cmr_intern *set, uint32_t number, struct cmr_key key)
@@ -217,35 +225,63 @@ static void store_key(struct cmr_intern *set, uint32_t number, struct cmr_key ke
 	       words, set->words * sizeof *words);
 }
 
-static uint32_t add_locked(struct cmr_intern *set, struct cmr_key key, uint64_t hash)
+/* A new number for KEY, in PLACE if that is free. */
+static uint32_t add_locked(struct cmr_intern *set, struct cmr_key key, _Atomic uint32_t *place)
 {
 	uint32_t number = atomic_load_explicit(&set->n_keys, memory_order_relaxed) + 1;
+	bool placed = place != NULL && atomic_load_explicit(place, memory_order_relaxed) == 0;
 	struct cmr_intern_slots *slots;
+	uint64_t hash = hash_of(key);
 
-	if (number > set->capacity || !reserve_locked(set, number))
+	if (number > set->capacity || !reserve_key_locked(set, number) ||
+	    (!placed && !reserve_slot_locked(set)))
 		return 0;
-	slots = atomic_load_explicit(&set->slots, memory_order_relaxed);
 	store_key(set, number, key);
 	/* The number is taken before it is published, so that a fork in between wastes it. */
 	atomic_store_explicit(&set->n_keys, number, memory_order_release);
+	if (placed) {
+		atomic_store_explicit(place, number, memory_order_release);
+		return number;
+	}
+	slots = atomic_load_explicit(&set->slots, memory_order_relaxed);
+	set->n_used++;
 	atomic_store_explicit(&slots->slot[find_free(slots, hash)],
 			      (hash & ~(uint64_t)UINT32_MAX) | number, memory_order_release);
 	return number;
 }
 
-uint32_t cmr_intern_add(struct cmr_intern *set, struct cmr_key key)
+/* Number of KEY in PLACE or in the slots, or 0. While PLACE is free, none of its keys is known. */
+static uint32_t find_at(const struct cmr_intern *set, struct cmr_key key,
+			const _Atomic uint32_t *place)
 {
-	uint64_t hash = hash_of(key);
 	uint32_t number;
 
+	if (place != NULL) {
+		/* Pairs with the release store of add_locked. */
+		number = atomic_load_explicit(place, memory_order_acquire);
+		if (number == 0 || is_key(set, number, key))
+			return number;
+	}
 	/* Pairs with the release store of grow_locked. */
-	number = find(set, atomic_load_explicit(&set->slots, memory_order_acquire), key, hash);
+	return find(set, atomic_load_explicit(&set->slots, memory_order_acquire), key,
+		    hash_of(key));
+}
+
+uint32_t cmr_intern_add_at(struct cmr_intern *set, struct cmr_key key, _Atomic uint32_t *place)
+{
+	uint32_t number = find_at(set, key, place);
+
 	if (number != 0)
 		return number;
 	cmr_lock_take(&set->lock);
-	number = find(set, atomic_load_explicit(&set->slots, memory_order_relaxed), key, hash);
+	number = find_at(set, key, place);
 	if (number == 0)
-		number = add_locked(set, key, hash);
+		number = add_locked(set, key, place);
 	cmr_lock_drop(&set->lock);
 	return number;
+}
+
+uint32_t cmr_intern_add(struct cmr_intern *set, struct cmr_key key)
+{
+	return cmr_intern_add_at(set, key, NULL);
 }

@@ -34,6 +34,7 @@ struct cmr_intern {
 	_Atomic(struct cmr_intern_slots *) slots;
 	uint32_t **chunks; /* of CMR_INTERN_CHUNK keys; written under lock, before the number */
 	_Atomic uint32_t n_keys; /* numbers 1..n_keys are valid */
+	uint32_t n_used;         /* of them in slots */
 	uint32_t capacity;       /* most numbers there may be */
 	uint32_t words;          /* of 32 bits in a key as it is stored */
 };
@@ -58,6 +59,11 @@ static inline uint32_t cmr_intern_count(const struct cmr_intern *set)
 
 /* Number of KEY, new or known; 0 when memory was refused or the set is full. [hot] [nomalloc] */
 uint32_t cmr_intern_add(struct cmr_intern *set, struct cmr_key key);
+
+/* The same, where PLACE, a word that belongs to some of the keys, this one among them, has room for the
+ * number of one: the first that comes is kept there and needs no slot. A key always comes with the
+ * same PLACE. [hot] [nomalloc] */
+uint32_t cmr_intern_add_at(struct cmr_intern *set, struct cmr_key key, _Atomic uint32_t *place);
 
 /* Key of a number that cmr_intern_add returned. */
 static inline struct cmr_key cmr_intern_key(const struct cmr_intern *set, uint32_t number)
