@@ -75,7 +75,7 @@ static __attribute__((noinline)) void tell_late(uintptr_t word, void *block, siz
 						enum cmr_kind kind)
 {
 	(void)cmr_guard_raise(CMR_GUARD_ALL);
-	if (!cmr_on_alloc_exact(CMR_PLANE_OUTER, (uintptr_t)block, size, kind) && is_open())
+	if (!cmr_on_alloc_by_pass(CMR_PLANE_OUTER, (uintptr_t)block, size, kind) && is_open())
 		cmr_on_alloc_other(CMR_PLANE_OUTER, (uintptr_t)block, size, kind);
 	cmr_gate_leave_outer(word + CMR_GUARD_COUNT);
 }
@@ -84,9 +84,9 @@ static __attribute__((noinline)) void tell_late(uintptr_t word, void *block, siz
  * turn, to whom the guard says that this is one event. */
 static __attribute__((noinline)) void free_late(int domain, void *ctx, void *block, uintptr_t word)
 {
-	if (cmr_on_free_exact(CMR_PLANE_OUTER, (uintptr_t)block)) {
-		cmr_gate_leave_outer(word);
+	if (cmr_on_free_by_pass(CMR_PLANE_OUTER, (uintptr_t)block)) {
 		original[domain].free(ctx, block);
+		cmr_gate_leave_outer(word);
 		return;
 	}
 	if (block != NULL && is_open())

@@ -6,6 +6,7 @@
 #include "heap/booking.h"
 #include "heap/location.h"
 #include "heap/sampling.h"
+#include "table/wide.h"
 
 _Atomic uintptr_t cmr_gate;
 
@@ -64,42 +65,20 @@ static inline bool pass_in(struct cmr_plane *plane, struct cmr_thread_view *view
 	return false;
 }
 
-/* Books BLOCK, which is in the table, if a pass will do. */
-static bool add_passed(struct cmr_plane *plane, struct cmr_thread *thread,
-		       const struct cmr_block *block)
+/* Books the end of OLD, which is out of the table, and the beginning of BLOCK, which is in it, if a pass
+ * will do. One of them may be NULL; else they have the same tag. */
+static inline __attribute__((always_inline)) bool
+book_passed(struct cmr_plane *plane, struct cmr_thread *thread,
+			const struct cmr_block *old, const struct cmr_block *block)
 {
 	struct cmr_thread_view *view = &thread->view[plane->id];
 
-	if (!pass_in(plane, view, block->tag))
+	if (!pass_in(plane, view, old != NULL ? old->tag : block->tag))
 		return false;
-	cmr_booking_add_passed(plane, view->region, block);
-	cmr_biased_pass_out(&plane->lock, &view->seat);
-	return true;
-}
-
-/* The same for the end of BLOCK, which is out of the table. */
-static bool sub_passed(struct cmr_plane *plane, struct cmr_thread *thread,
-		       const struct cmr_block *block)
-{
-	struct cmr_thread_view *view = &thread->view[plane->id];
-
-	if (!pass_in(plane, view, block->tag))
-		return false;
-	cmr_booking_sub_passed(view->region, block);
-	cmr_biased_pass_out(&plane->lock, &view->seat);
-	return true;
-}
-
-/* The same for the end of OLD and the beginning of BLOCK, which has the same tag. */
-static bool resize_passed(struct cmr_plane *plane, struct cmr_thread *thread,
-			  const struct cmr_block *old, const struct cmr_block *block)
-{
-	struct cmr_thread_view *view = &thread->view[plane->id];
-
-	if (!pass_in(plane, view, block->tag))
-		return false;
-	cmr_booking_sub_passed(view->region, old);
-	cmr_booking_add_passed(plane, view->region, block);
+	if (old != NULL)
+		cmr_booking_sub_passed(view->region, old);
+	if (block != NULL)
+		cmr_booking_add_passed(plane, view->region, block);
 	cmr_biased_pass_out(&plane->lock, &view->seat);
 	return true;
 }
@@ -130,24 +109,65 @@ static __attribute__((noinline)) bool put_exact(struct cmr_plane *plane,
 	return done;
 }
 
+/* A block above CMR_SMALL_MAX that is not sampled: table and books in one. */
+static __attribute__((noinline)) bool put_wide(struct cmr_plane *plane,
+					       struct cmr_thread_view *view, uintptr_t address,
+					       size_t size)
+{
+	_Atomic uint16_t *granule = cmr_blocks_granule(&plane->blocks, address);
+	int64_t left = view->countdown - (int64_t)size;
+
+	if (size > CMR_WIDE_MAX || left < 0 /* a sample, always so in exact mode */ ||
+	    granule == NULL || !cmr_wide_has_room(address) || !pass_in(plane, view, view->tag))
+		return false;
+	cmr_group_put(cmr_group_of(granule), size);
+	cmr_blocks_store(granule, (unsigned)view->tag << CMR_TAG_SHIFT | CMR_WIDE);
+	view->countdown = left;
+	cmr_ledger_add_open(&view->region->ledger, size);
+	cmr_biased_pass_out(&plane->lock, &view->seat);
+	return true;
+}
+
+/* The end of such a block, whose ENTRY is at GRANULE. */
+static __attribute__((noinline)) bool take_wide(struct cmr_plane *plane,
+						struct cmr_thread_view *view,
+						_Atomic uint16_t *granule, unsigned entry)
+{
+	struct cmr_ledger *ledger;
+	uint64_t size;
+
+	if (!cmr_group_read(cmr_group_of(granule), &size) || size > CMR_WIDE_MAX /* located */ ||
+	    !pass_in(plane, view, entry >> CMR_TAG_SHIFT))
+		return false;
+	cmr_blocks_store(granule, 0);
+	ledger = &view->region->ledger;
+	(void)cmr_ledger_edge(ledger);
+	cmr_ledger_sub(ledger, size);
+	cmr_biased_pass_out(&plane->lock, &view->seat);
+	return true;
+}
+
 /* Does little itself, for its need of stack while the stack is walked. */
-bool cmr_on_alloc_exact(enum cmr_plane_id id, uintptr_t address, size_t size, enum cmr_kind kind)
+bool cmr_on_alloc_by_pass(enum cmr_plane_id id, uintptr_t address, size_t size, enum cmr_kind kind)
 {
 	struct cmr_plane *plane = &cmr_planes[id];
 	struct cmr_thread *thread = cmr_tls.self;
 	uint32_t location;
 
+	if (thread == NULL)
+		return false;
+	if (size > CMR_SMALL_MAX)
+		return put_wide(plane, &thread->view[id], address, size);
 	/* A pass that is there now says that the view is as it should be; the one that put_exact asks
 	 * for is another look. */
-	if (thread == NULL || size > CMR_SMALL_MAX ||
-	    (atomic_load_explicit(&thread->view[id].seat.pass, memory_order_relaxed) &
+	if ((atomic_load_explicit(&thread->view[id].seat.pass, memory_order_relaxed) &
 	     CMR_HAS_LOCATION) == 0)
 		return false;
 	location = cmr_locations_here(thread, kind);
 	return location != 0 && put_exact(plane, &thread->view[id], address, size, location);
 }
 
-bool cmr_on_free_exact(enum cmr_plane_id id, uintptr_t address)
+bool cmr_on_free_by_pass(enum cmr_plane_id id, uintptr_t address)
 {
 	struct cmr_plane *plane = &cmr_planes[id];
 	_Atomic uint16_t *granule = cmr_blocks_granule(&plane->blocks, address);
@@ -161,8 +181,10 @@ bool cmr_on_free_exact(enum cmr_plane_id id, uintptr_t address)
 
 	entry = granule != NULL ? cmr_blocks_load(granule) : 0;
 	size = entry & CMR_SIZE_MASK;
-	if ((entry & CMR_HAS_LOCATION) == 0 || size > CMR_SMALL_MAX || thread == NULL)
+	if ((entry & CMR_HAS_LOCATION) == 0 || thread == NULL)
 		return false;
+	if (size > CMR_SMALL_MAX)
+		return take_wide(plane, &thread->view[id], granule, entry);
 	located = cmr_blocks_location(&plane->blocks, address);
 	if (located == NULL) /* not an entry, but what is left inside one that was large */
 		return false;
@@ -194,7 +216,7 @@ static __attribute__((noinline)) void keep_alloc(struct cmr_plane *plane,
 	struct cmr_block block;
 
 	if (put(plane, &thread->view[plane->id], address, size, location, &block) &&
-	    !add_passed(plane, thread, &block))
+	    !book_passed(plane, thread, NULL, &block))
 		cmr_booking_add(plane, CMR_FOR_ALL, &block, thread);
 }
 
@@ -217,7 +239,7 @@ void cmr_on_alloc_other(enum cmr_plane_id id, uintptr_t address, size_t size, en
 
 void cmr_on_alloc(enum cmr_plane_id id, uintptr_t address, size_t size, enum cmr_kind kind)
 {
-	if (!cmr_on_alloc_exact(id, address, size, kind))
+	if (!cmr_on_alloc_by_pass(id, address, size, kind))
 		cmr_on_alloc_other(id, address, size, kind);
 }
 
@@ -230,13 +252,13 @@ void cmr_on_free_other(enum cmr_plane_id id, uintptr_t address)
 	struct cmr_block block;
 
 	if (cmr_blocks_take(&plane->blocks, address, &block) &&
-	    (thread == NULL || !sub_passed(plane, thread, &block)))
+	    (thread == NULL || !book_passed(plane, thread, &block, NULL)))
 		cmr_booking_sub(plane, &block);
 }
 
 void cmr_on_free(enum cmr_plane_id id, uintptr_t address)
 {
-	if (!cmr_on_free_exact(id, address))
+	if (!cmr_on_free_by_pass(id, address))
 		cmr_on_free_other(id, address);
 }
 
@@ -276,7 +298,7 @@ void cmr_on_resize_done(enum cmr_plane_id id, uintptr_t old, const struct cmr_ta
 	if (old == 0)
 		cmr_booking_add(plane, CMR_FOR_ALL, &block, thread);
 	else if (before == NULL || before->tag != block.tag ||
-		 !resize_passed(plane, thread, before, &block))
+		 !book_passed(plane, thread, before, &block))
 		cmr_booking_resize(plane, before, &block, thread);
 }
 

@@ -26,10 +26,12 @@ void cmr_on_alloc(enum cmr_plane_id plane, uintptr_t address, size_t size, enum 
  * form. [hot] [nomalloc] */
 void cmr_on_free(enum cmr_plane_id plane, uintptr_t address);
 
-/* The two halves of either: small blocks of exact attribution, as far as a pass covers them
- * (heap/region.h; false: nothing was done), and whatever that was false for. [hot] [nomalloc] */
-bool cmr_on_alloc_exact(enum cmr_plane_id plane, uintptr_t address, size_t size, enum cmr_kind kind);
-bool cmr_on_free_exact(enum cmr_plane_id plane, uintptr_t address);
+/* The two halves of either: small blocks of exact attribution and larger ones that are not sampled, as
+ * far as a pass covers them (heap/region.h; false: nothing was done), and whatever that was false for.
+ * [hot] [nomalloc] */
+bool cmr_on_alloc_by_pass(enum cmr_plane_id plane, uintptr_t address, size_t size,
+			  enum cmr_kind kind);
+bool cmr_on_free_by_pass(enum cmr_plane_id plane, uintptr_t address);
 void cmr_on_alloc_other(enum cmr_plane_id plane, uintptr_t address, size_t size, enum cmr_kind kind);
 void cmr_on_free_other(enum cmr_plane_id plane, uintptr_t address);
 

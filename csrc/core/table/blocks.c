@@ -5,6 +5,7 @@
 
 #include "os/memory.h"
 #include "table/shards.h"
+#include "table/wide.h"
 
 #define LEAF_BYTES (CMR_LEAF_GRANULES * sizeof(uint16_t))
 #define LOCATIONS_BYTES (CMR_LEAF_GRANULES * sizeof(uint32_t))
@@ -194,21 +195,11 @@ static _Atomic uint32_t *make_locations(struct cmr_blocks *blocks, size_t number
 
 /* --- put and take -------------------------------------------------------------------------- */
 
-/* A wide entry's further granules come in groups of four, which are aligned and read and written at
- * once: one with the size, one with the location, one with what a weight has above WEIGHT_BITS. */
-#define GROUP 4
-#define MOST_GROUPS 3
-#define GROUP_BITS 40
-#define GROUP_TAGS (0x0001000100010001u * ((uint64_t)CMR_TAG_INSIDE << CMR_TAG_SHIFT))
-#define WIDE_LOCATED ((uint64_t)1 << 38)
-#define WIDE_HEAVY ((uint64_t)1 << 39) /* there is a third group */
-#define WEIGHT_BITS (GROUP_BITS - CMR_LOCATION_LOG2)
+#define WEIGHT_BITS (CMR_GROUP_BITS - CMR_LOCATION_LOG2)
 
-/* Granules behind the first of an entry that groups may reach. */
-#define REACH (GROUP - 1 + MOST_GROUPS * GROUP)
-
-_Static_assert(CMR_WIDE_MAX < WIDE_LOCATED, "the size ends below the flags");
-_Static_assert((REACH + 1) << CMR_GRANULE_LOG2 <= CMR_SMALL_MAX, "groups lie inside their block");
+_Static_assert(CMR_WIDE_MAX < CMR_WIDE_LOCATED, "the size ends below the flags");
+_Static_assert((CMR_WIDE_REACH + 1) << CMR_GRANULE_LOG2 <= CMR_SMALL_MAX,
+	       "groups lie inside their block");
 
 static bool has_granule(uintptr_t address)
 {
@@ -233,9 +224,9 @@ static bool is_compact(const struct cmr_block *block)
 static bool is_wide(const struct cmr_block *block, size_t index)
 {
 	return block->size > CMR_SMALL_MAX && block->size <= CMR_WIDE_MAX &&
-	       index + REACH < CMR_LEAF_GRANULES &&
+	       index + CMR_WIDE_REACH < CMR_LEAF_GRANULES &&
 	       (!block->located || (block->location <= CMR_LOCATION_MASK &&
-				    surplus(block) >> WEIGHT_BITS >> GROUP_BITS == 0));
+				    surplus(block) >> WEIGHT_BITS >> CMR_GROUP_BITS == 0));
 }
 
 /* The location of a block, before its granule. False: memory refused. */
@@ -266,52 +257,21 @@ static bool put_small(struct cmr_blocks *blocks, uintptr_t address, _Atomic uint
 	return true;
 }
 
-typedef _Atomic uint64_t __attribute__((may_alias)) group_word;
-
-/* The first group of the entry at GRANULE. */
-static group_word *group_of(_Atomic uint16_t *granule)
-{
-	uintptr_t next = (uintptr_t)(granule + GROUP);
-
-	return (group_word *)(next & ~(uintptr_t)(GROUP * sizeof *granule - 1));
-}
-
-/* 40 BITS, 10 in each granule, lowest first. */
-static void put_group(group_word *group, uint64_t bits)
-{
-	bits = (bits & 0xfffff) | (bits & 0xfffff00000) << 12;
-	bits = (bits & 0x000003ff000003ff) | (bits & 0x000ffc00000ffc00) << 6;
-	atomic_store_explicit(group, bits | GROUP_TAGS, memory_order_relaxed);
-}
-
-/* Reads them back; false when this is no group. They are not cleared: they may be those of another block,
- * when the entry is one that an earlier measurement left. What is left of them says nothing to anybody. */
-static bool read_group(const group_word *group, uint64_t *out)
-{
-	uint64_t bits = atomic_load_explicit(group, memory_order_relaxed);
-
-	if ((bits & GROUP_TAGS) != GROUP_TAGS)
-		return false;
-	bits = (bits & 0x000003ff000003ff) | (bits >> 6 & 0x000ffc00000ffc00);
-	*out = (bits & 0xfffff) | (bits >> 12 & 0xfffff00000);
-	return true;
-}
-
 static void put_wide(_Atomic uint16_t *granule, const struct cmr_block *block)
 {
-	group_word *group = group_of(granule);
+	cmr_group *group = cmr_group_of(granule);
 	uint64_t size = block->size, heavy;
 
 	if (block->located) {
 		heavy = surplus(block) >> WEIGHT_BITS;
-		put_group(group + 1, (surplus(block) & (((uint64_t)1 << WEIGHT_BITS) - 1))
+		cmr_group_put(group + 1, (surplus(block) & (((uint64_t)1 << WEIGHT_BITS) - 1))
 						     << CMR_LOCATION_LOG2 |
 					     block->location);
 		if (heavy != 0)
-			put_group(group + 2, heavy);
-		size |= WIDE_LOCATED | (heavy != 0 ? WIDE_HEAVY : 0);
+			cmr_group_put(group + 2, heavy);
+		size |= CMR_WIDE_LOCATED | (heavy != 0 ? CMR_WIDE_HEAVY : 0);
 	}
-	put_group(group, size);
+	cmr_group_put(group, size);
 	cmr_blocks_store(granule, (unsigned)block->tag << CMR_TAG_SHIFT | CMR_WIDE);
 }
 
@@ -353,16 +313,16 @@ static void set_location(struct cmr_block *block, uint64_t bits)
  * others now. */
 static bool take_wide(_Atomic uint16_t *granule, struct cmr_block *out)
 {
-	group_word *group = group_of(granule);
+	cmr_group *group = cmr_group_of(granule);
 	uint64_t size, bits, heavy = 0;
 
-	if (!read_group(group, &size))
+	if (!cmr_group_read(group, &size))
 		return false;
 	out->size = size & CMR_WIDE_MAX;
-	if ((size & WIDE_LOCATED) == 0)
+	if ((size & CMR_WIDE_LOCATED) == 0)
 		return true;
-	if (!read_group(group + 1, &bits) ||
-	    ((size & WIDE_HEAVY) != 0 && !read_group(group + 2, &heavy)))
+	if (!cmr_group_read(group + 1, &bits) ||
+	    ((size & CMR_WIDE_HEAVY) != 0 && !cmr_group_read(group + 2, &heavy)))
 		return false;
 	set_location(out, bits);
 	out->weight += heavy << WEIGHT_BITS;

@@ -1,0 +1,59 @@
+/* What a wide entry (table/blocks.h) has beyond its first granule.
+ *
+ * Further granules come in groups of four, which are aligned and read and written at once: one with
+ * the size, one with the location, one with what a weight has above its first bits. */
+#ifndef CMR_TABLE_WIDE_H
+#define CMR_TABLE_WIDE_H
+
+#include "table/blocks.h"
+
+#define CMR_GROUP 4
+#define CMR_MOST_GROUPS 3
+#define CMR_GROUP_BITS 40
+#define CMR_GROUP_TAGS (0x0001000100010001u * ((uint64_t)CMR_TAG_INSIDE << CMR_TAG_SHIFT))
+/* In the group of the size. */
+#define CMR_WIDE_LOCATED ((uint64_t)1 << 38)
+#define CMR_WIDE_HEAVY ((uint64_t)1 << 39) /* there is a third group */
+
+/* Granules behind the first of an entry that groups may reach. */
+#define CMR_WIDE_REACH (CMR_GROUP - 1 + CMR_MOST_GROUPS * CMR_GROUP)
+
+typedef _Atomic uint64_t __attribute__((may_alias)) cmr_group;
+
+/* The first group of the entry at GRANULE. */
+static inline cmr_group *cmr_group_of(_Atomic uint16_t *granule)
+{
+	uintptr_t next = (uintptr_t)(granule + CMR_GROUP);
+
+	return (cmr_group *)(next & ~(uintptr_t)(CMR_GROUP * sizeof *granule - 1));
+}
+
+/* 40 BITS, 10 in each granule, lowest first. */
+static inline void cmr_group_put(cmr_group *group, uint64_t bits)
+{
+	bits = (bits & 0xfffff) | (bits & 0xfffff00000) << 12;
+	bits = (bits & 0x000003ff000003ff) | (bits & 0x000ffc00000ffc00) << 6;
+	atomic_store_explicit(group, bits | CMR_GROUP_TAGS, memory_order_relaxed);
+}
+
+/* Reads them back; false when this is no group. They are not cleared: they may be those of another block,
+ * when the entry is one that an earlier measurement left. What is left of them says nothing to anybody. */
+static inline bool cmr_group_read(const cmr_group *group, uint64_t *out)
+{
+	uint64_t bits = atomic_load_explicit(group, memory_order_relaxed);
+
+	if ((bits & CMR_GROUP_TAGS) != CMR_GROUP_TAGS)
+		return false;
+	bits = (bits & 0x000003ff000003ff) | (bits >> 6 & 0x000ffc00000ffc00);
+	*out = (bits & 0xfffff) | (bits >> 12 & 0xfffff00000);
+	return true;
+}
+
+/* May the block at ADDRESS, which has a granule, have a wide entry? Groups do not go from leaf to leaf. */
+static inline bool cmr_wide_has_room(uintptr_t address)
+{
+	return (address >> CMR_GRANULE_LOG2 & (CMR_LEAF_GRANULES - 1)) + CMR_WIDE_REACH <
+	       CMR_LEAF_GRANULES;
+}
+
+#endif
