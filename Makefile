@@ -107,7 +107,7 @@ allocators: wheel  ## check that the allocators inside polars and pyarrow are fo
 	@build/allocators/bin/pip install -q --disable-pip-version-check --force-reinstall --no-deps dist/*.whl
 	@mkdir -p build/run
 	cd build/run && ../allocators/bin/python -P -m pytest -c $(CURDIR)/pyproject.toml --rootdir=$(CURDIR) -p no:memray \
-	    $(PYTEST_ARGS) $(CURDIR)/tests/integration/test_private_allocators.py
+	    $(PYTEST_ARGS) $(addprefix $(CURDIR)/tests/,integration/test_private_allocators.py docs/test_limits.py)
 
 .PHONY: fuzz bench suites bench-docs instructions
 fuzz: env-test install  ## the property tests with 5000 random programs each
