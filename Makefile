@@ -99,6 +99,16 @@ coverage-clean:
 coverage-bar:
 	@$(BIN)/gcovr --root . --filter csrc/core/ --fail-under-line 85 --sort uncovered-percent build/coverage
 
+.PHONY: allocators
+# In an environment of its own: a hundred megabytes of packages that nothing else needs.
+allocators: wheel  ## check that the allocators inside polars and pyarrow are found
+	@[ -x build/allocators/bin/pip ] || $(PYTHON) -m venv build/allocators
+	@build/allocators/bin/pip install -q --disable-pip-version-check polars pyarrow hypothesis pytest-xdist
+	@build/allocators/bin/pip install -q --disable-pip-version-check --force-reinstall --no-deps dist/*.whl
+	@mkdir -p build/run
+	cd build/run && ../allocators/bin/python -P -m pytest -c $(CURDIR)/pyproject.toml --rootdir=$(CURDIR) -p no:memray \
+	    $(PYTEST_ARGS) $(addprefix $(CURDIR)/tests/,integration/test_private_allocators.py docs/test_limits.py)
+
 .PHONY: fuzz bench suites bench-docs instructions
 fuzz: env-test install  ## the property tests with 5000 random programs each
 	@mkdir -p build/run

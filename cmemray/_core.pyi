@@ -149,6 +149,13 @@ def status() -> dict[str, int]:
 def private_allocators() -> list[tuple[str, str]]:
     """(file, allocator) of loaded objects with an allocator of their own, which is not measured."""
 
+def lookups() -> list[tuple[str, str]]:
+    """(file, function) of intercepted functions whose address was taken with dlsym.
+
+    The file is the one of the first caller, "" if it is gone. Only lookups of objects whose slots
+    were patched by then are known: those after the first measurement has begun.
+    """
+
 def empty_free_lists() -> bool:
     """Drop the interpreter's free lists and reset the collection counters (about 0.3 microseconds).
 

@@ -4,23 +4,50 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterable
 
 
 def unseen() -> list[str]:
     """One sentence for each gap of this process, which every measurement in it has.
 
-    Named are an interpreter whose stacks cannot be read, and loaded libraries that carry an
-    allocator of their own. Empty when nothing is known to be missing.
+    Named are an interpreter whose stacks cannot be read, loaded libraries that carry an allocator
+    of their own, and pointers to allocating functions that were looked up with dlsym. Empty when
+    nothing is known to be missing.
     """
     from cmemray._load import core
 
     said = []
     if not core.PYTHON_STACKS:
         said.append(f"Python stacks are not available: {core.PYTHON_STACKS_REASON}")
-    for file, allocator in sorted(set(core.private_allocators())):
-        name = os.path.basename(os.path.realpath(file))
+    for name, allocators in _by_file(core.private_allocators()).items():
         # CPython carries mimalloc, and uses it in free-threaded builds, which are measured there.
         if re.match(r"(lib)?python3", name):
             continue
-        said.append(f"{name} has an allocator of its own ({allocator}), which is not measured")
+        listed = _listed("a malloc of its own" if a == "own malloc" else a for a in allocators)
+        hands, maps = ("they hand", "they map") if len(allocators) > 1 else ("it hands", "it maps")
+        said.append(
+            f"{name} contains {listed}: what {hands} out is not measured, only the memory that "
+            f"{maps}"
+        )
+    for name, functions in _by_file(core.lookups()).items():
+        said.append(
+            f"{name or 'a library'} looked up the address{'es' if len(functions) > 1 else ''} of "
+            f"{_listed(functions)} with dlsym: calls through "
+            f"{'them are' if len(functions) > 1 else 'it are'} not measured"
+        )
     return said
+
+
+def _by_file(pairs: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
+    """What is said of each file, by its name and sorted."""
+    found: dict[str, set[str]] = {}
+    for file, what in pairs:
+        name = os.path.basename(os.path.realpath(file)) if file else ""
+        found.setdefault(name, set()).add(what)
+    return {name: sorted(whats) for name, whats in sorted(found.items())}
+
+
+def _listed(words: Iterable[str]) -> str:
+    """'a', 'a and b', 'a, b and c'."""
+    *others, last = words
+    return f"{', '.join(others)} and {last}" if others else last

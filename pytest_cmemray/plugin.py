@@ -143,8 +143,6 @@ class End:
 
     def pytest_terminal_summary(self, terminalreporter: Any, config: pytest.Config) -> None:
         """Write the MEMRAY REPORT and the notes."""
-        for gap in self._session.gaps():
-            self._session.add_gap(gap)
         if not self._session.has_output():
             return
         from pytest_cmemray import terminal

@@ -74,6 +74,8 @@ class Results:
         self.problems: list[Entry] = []
         self.has_failures = False
         self.notes: dict[str, Note] = {}
+        #: The notes that concern all tests of a process.
+        self.of_process: list[str] = []
         self.largest = Largest(most)
         self._tightest = Largest(MOST_TIGHT)
 

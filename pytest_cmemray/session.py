@@ -262,11 +262,15 @@ class Session:
     # -- the end
 
     def close(self) -> None:
-        """Remember the peaks of this run; of a worker, send what its process could not see."""
+        """Remember the peaks of this run, and say or send what its process could not see."""
         if self._is_worker:
             self._config.workeroutput[_GAPS] = self.gaps()  # type: ignore[attr-defined]
-        else:
-            self._baseline.save()
+            return
+        self._baseline.save()
+        for gap in self.gaps():
+            self.add_gap(gap)
+        if self._junit:
+            junit.add_notes(self._config, self.results.of_process)
 
     def gaps(self) -> list[str]:
         """What could not be seen of any test that this process measured."""
@@ -284,7 +288,8 @@ class Session:
 
     def add_gap(self, gap: str) -> None:
         """Note a gap once, however many processes have it."""
-        if gap not in self.results.notes:
+        if gap not in self.results.of_process:
+            self.results.of_process.append(gap)
             self.results.add_note(gap)
 
     def has_output(self) -> bool:

@@ -71,7 +71,7 @@ static PyObject *core_status(PyObject *module, PyObject *ignored)
 
 /* Collects pairs as text while the loader's lock is held, where no Python object may be made. */
 struct pairs {
-	char text[16384]; /* file NUL allocator NUL ... */
+	char text[16384]; /* file NUL allocator or function NUL ... */
 	size_t used;
 };
 
@@ -87,19 +87,18 @@ static void add_pair(const char *file, const char *allocator, void *data)
 	pairs->used += n_file + n_allocator;
 }
 
-static PyObject *core_private_allocators(PyObject *module, PyObject *ignored)
+/* What EACH tells its visitor, as a list of pairs. */
+static PyObject *pairs_of(void (*each)(void (*)(const char *, const char *, void *), void *))
 {
 	static struct pairs pairs; /* protected by the interpreter's lock, or the binding's */
 	PyObject *list = PyList_New(0), *item;
 	const char *file, *allocator;
 	struct cmr_quiet quiet;
 
-	(void)module;
-	(void)ignored;
 	CMR_BINDING_ENTER();
 	quiet = cmr_quiet_begin();
 	pairs.used = 0;
-	cmr_hooks_private_allocators(add_pair, &pairs);
+	each(add_pair, &pairs);
 	for (size_t i = 0; list != NULL && i < pairs.used;) {
 		file = pairs.text + i;
 		allocator = file + strlen(file) + 1;
@@ -112,6 +111,20 @@ static PyObject *core_private_allocators(PyObject *module, PyObject *ignored)
 	cmr_quiet_end(quiet);
 	CMR_BINDING_LEAVE();
 	return list;
+}
+
+static PyObject *core_private_allocators(PyObject *module, PyObject *ignored)
+{
+	(void)module;
+	(void)ignored;
+	return pairs_of(cmr_hooks_private_allocators);
+}
+
+static PyObject *core_lookups(PyObject *module, PyObject *ignored)
+{
+	(void)module;
+	(void)ignored;
+	return pairs_of(cmr_hooks_lookups);
 }
 
 static PyObject *core_empty_free_lists(PyObject *module, PyObject *ignored)
@@ -166,6 +179,7 @@ static PyMethodDef functions[] = {
 	FUNCTION(n_running, "Number of regions that run now."),
 	FUNCTION(status, "Own memory and table sizes."),
 	FUNCTION(private_allocators, "(file, allocator) of objects whose allocator is not measured."),
+	FUNCTION(lookups, "(file, function) of intercepted functions that were looked up by dlsym."),
 	FUNCTION(empty_free_lists, "Drop the free lists; False when that is not possible."),
 	{ "decode_lines", core_decode_lines, METH_O,
 	  PyDoc_STR("decode_lines($module, code, /)\n--\n\n"

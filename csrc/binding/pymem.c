@@ -11,6 +11,8 @@
  * malloc: there the plane SYSTEM listens here too, else it would see nothing. */
 #include "pymem.h"
 
+#include <dlfcn.h>
+
 #include "events/hot.h"
 #include "hook/hooks.h"
 
@@ -71,28 +73,27 @@ static inline bool is_open(void)
 
 /* A short event that no pass was enough for; its guard is set. What this may lock and change belongs to
  * both planes, so from here on a signal handler's calls concern neither. */
-static __attribute__((noinline)) void tell_late(uintptr_t word, void *block, size_t size,
-						enum cmr_kind kind)
+static __attribute__((noinline)) void tell_late(void *block, size_t size, enum cmr_kind kind)
 {
 	(void)cmr_guard_raise(CMR_GUARD_ALL);
 	if (!cmr_on_alloc_by_pass(CMR_PLANE_OUTER, (uintptr_t)block, size, kind) && is_open())
 		cmr_on_alloc_other(CMR_PLANE_OUTER, (uintptr_t)block, size, kind);
-	cmr_gate_leave_outer(word + CMR_GUARD_COUNT);
+	cmr_gate_leave_outer(CMR_GUARD_COUNT);
 }
 
 /* The same for a free, whose block is large or in the table's slower parts. Its allocator asks others in
  * turn, to whom the guard says that this is one event. */
-static __attribute__((noinline)) void free_late(int domain, void *ctx, void *block, uintptr_t word)
+static __attribute__((noinline)) void free_late(int domain, void *ctx, void *block)
 {
 	if (cmr_on_free_by_pass(CMR_PLANE_OUTER, (uintptr_t)block)) {
 		original[domain].free(ctx, block);
-		cmr_gate_leave_outer(word);
+		cmr_gate_leave_outer(0);
 		return;
 	}
 	if (block != NULL && is_open())
 		cmr_on_free_other(CMR_PLANE_OUTER, (uintptr_t)block);
 	original[domain].free(ctx, block);
-	cmr_gate_leave_outer(word + CMR_GUARD_COUNT);
+	cmr_gate_leave_outer(CMR_GUARD_COUNT);
 }
 
 /* The short form of an event may be tried: nothing but the plane OUTER can want it. */
@@ -105,14 +106,14 @@ static inline bool is_nested(uintptr_t word)
 }
 
 /* Ends a short event with BLOCK (may be NULL). */
-static inline __attribute__((always_inline)) void *got_short(uintptr_t word, void *block,
-							     size_t size, enum cmr_kind kind)
+static inline __attribute__((always_inline)) void *got_short(void *block, size_t size,
+							     enum cmr_kind kind)
 {
 	if (__builtin_expect(block == NULL, 0) ||
 	    __builtin_expect(cmr_on_alloc_passed(CMR_PLANE_OUTER, (uintptr_t)block, size), 1))
-		cmr_gate_leave_outer(word);
+		cmr_gate_leave_outer(0);
 	else
-		tell_late(word, block, size, kind);
+		tell_late(block, size, kind);
 	return block;
 }
 
@@ -141,8 +142,7 @@ static inline __attribute__((always_inline)) void *hook_malloc(int domain, void 
 	if (!TRY_SHORT(&word))
 		return is_nested(word) ? original[domain].malloc(ctx, size)
 				       : malloc_general(domain, ctx, size);
-	return got_short(word, original[domain].malloc(ctx, size), size,
-			 CMR_KIND_PYMALLOC_MALLOC);
+	return got_short(original[domain].malloc(ctx, size), size, CMR_KIND_PYMALLOC_MALLOC);
 }
 
 static __attribute__((noinline)) void *calloc_general(int domain, void *ctx, size_t n, size_t size)
@@ -169,7 +169,7 @@ static inline __attribute__((always_inline)) void *hook_calloc(int domain, void 
 	if (!TRY_SHORT(&word))
 		return is_nested(word) ? original[domain].calloc(ctx, n, size)
 				       : calloc_general(domain, ctx, n, size);
-	return got_short(word, original[domain].calloc(ctx, n, size), n * size,
+	return got_short(original[domain].calloc(ctx, n, size), n * size,
 			 CMR_KIND_PYMALLOC_CALLOC);
 }
 
@@ -225,13 +225,13 @@ static inline __attribute__((always_inline)) void *hook_realloc(int domain, void
 				   CMR_KIND_PYMALLOC_REALLOC);
 	else
 		cmr_on_resize_freed(CMR_PLANE_OUTER, &taken);
-	cmr_gate_leave_outer(word + CMR_GUARD_COUNT);
+	cmr_gate_leave_outer(CMR_GUARD_COUNT);
 	return block;
 }
 
 static __attribute__((noinline)) void free_general(int domain, void *ctx, void *block)
 {
-	uintptr_t planes = cmr_gate_planes() & planes_of(domain);
+	uintptr_t planes = cmr_gate_planes() & planes_of(domain), before;
 
 	if (planes == 0 || block == NULL) {
 		original[domain].free(ctx, block);
@@ -239,16 +239,19 @@ static __attribute__((noinline)) void free_general(int domain, void *ctx, void *
 	}
 	cmr_hooks_catch_up_if_marked();
 	cmr_gate_enter(planes);
+	before = cmr_guard_raise(CMR_GUARD_ALL); /* see tell_late */
 	if (planes & CMR_GUARD(CMR_PLANE_OUTER))
 		cmr_on_free_hot(CMR_PLANE_OUTER, (uintptr_t)block);
 	if (planes & CMR_GUARD(CMR_PLANE_SYSTEM))
 		cmr_on_free(CMR_PLANE_SYSTEM, (uintptr_t)block);
+	cmr_guard_restore(before);
 	original[domain].free(ctx, block);
 	cmr_gate_leave(planes);
 }
 
-/* Where a pass is enough, the allocator's own work is no part of the event: such a block is small or not
- * ours, and what the allocator calls in turn are the hooks of its arenas, if anything. */
+/* Only over an allocator of the interpreter. Where a pass is enough, the allocator's own work is then no
+ * part of the event: such a block is small or not ours, and what the allocator calls in turn are the
+ * hooks of its arenas, if anything. Another tool's free may allocate for itself: see domain_free. */
 static inline __attribute__((always_inline)) void hook_free(int domain, void *ctx, void *block)
 {
 	uintptr_t word = 0;
@@ -261,10 +264,10 @@ static inline __attribute__((always_inline)) void hook_free(int domain, void *ct
 		return;
 	}
 	if (__builtin_expect(!cmr_on_free_passed(CMR_PLANE_OUTER, (uintptr_t)block), 0)) {
-		free_late(domain, ctx, block, word);
+		free_late(domain, ctx, block);
 		return;
 	}
-	cmr_gate_leave_outer(word);
+	cmr_gate_leave_outer(0);
 	original[domain].free(ctx, block);
 }
 
@@ -284,6 +287,10 @@ static inline __attribute__((always_inline)) void hook_free(int domain, void *ct
 	static void name##_free(void *ctx, void *block)                                            \
 	{                                                                                          \
 		hook_free(domain, ctx, block);                                                     \
+	}                                                                                          \
+	static void name##_free_over_tool(void *ctx, void *block)                                  \
+	{                                                                                          \
+		free_general(domain, ctx, block);                                                  \
 	}
 
 DOMAIN_HOOKS(raw, RAW)
@@ -295,6 +302,42 @@ static const PyMemAllocatorEx hooks[N_DOMAINS] = {
 	{ NULL, mem_malloc, mem_calloc, mem_realloc, mem_free },
 	{ NULL, obj_malloc, obj_calloc, obj_realloc, obj_free },
 };
+
+static void (*const frees_over_tool[N_DOMAINS])(void *, void *) = {
+	raw_free_over_tool,
+	mem_free_over_tool,
+	obj_free_over_tool,
+};
+
+/* Whether BELOW is one of the interpreter's plain allocators: those have no context, and the functions
+ * are of the object that has its C API. What tracemalloc and PYTHONMALLOC=debug put in between is told
+ * by its context. */
+static bool is_plain(const PyMemAllocatorEx *below)
+{
+	Dl_info theirs, interpreters;
+
+	return below->ctx == NULL && dladdr((void *)(uintptr_t)below->free, &theirs) != 0 &&
+	       dladdr((void *)(uintptr_t)PyMem_GetAllocator, &interpreters) != 0 &&
+	       theirs.dli_fbase == interpreters.dli_fbase;
+}
+
+/* What frees of DOMAIN go to, with ours over BELOW: a tool's free is a part of the event, so that what it
+ * allocates for itself does not count. Asked once for each function found: dladdr takes a microsecond. */
+static void (*domain_free(int domain, const PyMemAllocatorEx *below))(void *, void *)
+{
+	static struct {
+		void (*free)(void *, void *);
+		void *ctx;
+		bool plain;
+	} known[N_DOMAINS];
+
+	if (known[domain].free != below->free || known[domain].ctx != below->ctx) {
+		known[domain].free = below->free;
+		known[domain].ctx = below->ctx;
+		known[domain].plain = is_plain(below);
+	}
+	return known[domain].plain ? hooks[domain].free : frees_over_tool[domain];
+}
 
 /* Arenas and the chunks of frame stacks are the interpreter's stock: in basis requested what is made
  * from them counts, not they themselves. */
@@ -345,6 +388,7 @@ static void hook_domain(int domain)
 		return;
 	original[domain] = now;
 	ours.ctx = now.ctx;
+	ours.free = domain_free(domain, &now);
 	PyMem_SetAllocator(domain_names[domain], &ours);
 }
 

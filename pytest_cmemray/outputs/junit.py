@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import pytest
@@ -14,6 +15,8 @@ _PROPERTIES = (
     ("memray_total_bytes", "total"),
     ("memray_allocations", "count"),
 )
+#: What was not measured, or has to be known about a number.
+_NOTE = "memray_note"
 
 
 def wanted(config: pytest.Config) -> bool:
@@ -23,15 +26,26 @@ def wanted(config: pytest.Config) -> bool:
 
 def add_properties(item: pytest.Item, data: Data) -> list[tuple[str, object]]:
     """Put the numbers on the item's own properties, replacing those of an earlier run of it."""
-    names = {name for name, _ in _PROPERTIES}
+    names = {_NOTE, *(name for name, _ in _PROPERTIES)}
     kept = [pair for pair in item.user_properties if pair[0] not in names]
     new: list[tuple[str, object]] = [
         (name, data[key])  # type: ignore[literal-required]
         for name, key in _PROPERTIES
         if key in data
     ]
+    new += [(_NOTE, note) for note in data.get("notes", ())]
     item.user_properties[:] = kept + new
     return new
+
+
+def add_notes(config: pytest.Config, notes: Iterable[str]) -> None:
+    """Put what concerns all tests on the test suite."""
+    for plugin in config.pluginmanager.get_plugins():
+        # pytest's writer, which has no public name, or one that stands in for it.
+        add = getattr(plugin, "add_global_property", None)
+        if add is not None:
+            for note in notes:
+                add(_NOTE, note)
 
 
 def add_sections(report: Any) -> None:

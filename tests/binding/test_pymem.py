@@ -2,9 +2,10 @@
 
 import tracemalloc
 
+import native_extension
 import pytest
 from native_extension import program
-from shared_fixtures import FREE_THREADED
+from shared_fixtures import FREE_THREADED, needs_gil
 
 import cmemray
 from cmemray._load import core
@@ -85,3 +86,28 @@ def test_other_allocators_of_the_interpreter(run_python, setting):
         environment={"PYTHONMALLOC": setting},
     )
     assert out == "fine\n"
+
+
+@pytest.fixture
+def tool(native):
+    """Another tool's hooks, installed before ours."""
+    module = native_extension.load(native_extension.TOOL)
+    module.install()
+    yield module
+    module.uninstall()
+
+
+def test_what_a_tool_below_us_keeps_for_itself_does_not_count(native, tool):
+    for _ in range(3):
+        assert peak(native) == EXPECTED
+
+
+@needs_gil
+def test_a_library_loaded_inside_an_allocation_is_seen(tool):
+    # It takes the mark that its dlopen leaves on the thread, set in the middle of an event.
+    with cmemray.measure(basis="requested") as m:
+        tool.open_in_malloc(str(native_extension.build(native_extension.LATE)))
+        before = m.total
+        assert tool.late()
+        after = m.total
+    assert 1000 <= after - before < 2000

@@ -320,6 +320,25 @@ CMR_TEST(a_forked_child_allocates_undisturbed)
 	rig_end(rig.region);
 }
 
+CMR_TEST(a_child_in_a_terminal_of_its_own_is_counted_once)
+{
+	struct rig rig = rig_of(FIXTURE("calls_now"), CMR_BASIS_REQUESTED);
+	uint64_t before = children(CMR_CHILD_FORK);
+	int master = -1;
+	pid_t pid = rig.c->forkpty(&master);
+
+	if (pid == 0)
+		_exit(cmr_gate_planes() == 0 ? 7 : 1);
+	if (pid < 0) {
+		cmr_session_stop(rig.region);
+		CMR_TEST_SKIP("no terminal can be made here");
+	}
+	CHECK_EQ_I64(WEXITSTATUS(status_of(pid)), 7);
+	CHECK_EQ_U64(children(CMR_CHILD_FORK) - before, 1);
+	close(master);
+	rig_end(rig.region);
+}
+
 /* --- signals ------------------------------------------------------------------------------------ */
 
 static const struct calls *handler_calls;

@@ -99,7 +99,7 @@ CMR_TEST(a_lazy_deeply_bound_object_keeps_the_malloc_of_its_library)
 }
 
 struct seen {
-	unsigned own, jemalloc, stripped, mimalloc, others;
+	unsigned own, jemalloc, stripped, mimalloc, inside, others;
 };
 
 static void on_allocator(const char *file, const char *allocator, void *data)
@@ -114,6 +114,8 @@ static void on_allocator(const char *file, const char *allocator, void *data)
 		seen->stripped += strcmp(allocator, "jemalloc") == 0;
 	else if (strstr(file, "shown_mimalloc") != NULL)
 		seen->mimalloc += strcmp(allocator, "mimalloc") == 0;
+	else if (strstr(file, "inner_malloc") != NULL)
+		seen->inside += strcmp(allocator, "own malloc") == 0;
 	else if (!UNDER_SANITIZER) {
 		seen->others++;
 		cmr_test_print("%s: %s\n", file, allocator);
@@ -122,25 +124,70 @@ static void on_allocator(const char *file, const char *allocator, void *data)
 
 CMR_TEST(private_allocators_are_named)
 {
-	struct seen seen = { 0, 0, 0, 0, 0 };
-
-	void *objects[4];
+	struct seen seen = { 0, 0, 0, 0, 0, 0 };
+	void *objects[5];
 
 	refresh();
 	cmr_hooks_private_allocators(on_allocator, &seen);
-	CHECK_EQ_U64(seen.own + seen.jemalloc + seen.mimalloc + seen.others, 0);
+	CHECK_EQ_U64(seen.own + seen.jemalloc + seen.mimalloc + seen.inside + seen.others, 0);
 	objects[0] = rig_open(FIXTURE("own_malloc"), RTLD_NOW | RTLD_LOCAL);
 	objects[1] = rig_open(FIXTURE("hidden_jemalloc"), RTLD_NOW | RTLD_LOCAL);
 	objects[2] = rig_open(FIXTURE("shown_mimalloc"), RTLD_NOW | RTLD_LOCAL);
 	objects[3] = rig_open(FIXTURE("stripped_jemalloc"), RTLD_NOW | RTLD_LOCAL);
+	objects[4] = rig_open(FIXTURE("inner_malloc"), RTLD_NOW | RTLD_LOCAL);
 	cmr_hooks_private_allocators(on_allocator, &seen);
 	CHECK_EQ_U64(seen.own, 1);
+	CHECK_EQ_U64(seen.inside, 1);
 	CHECK_EQ_U64(seen.jemalloc, 1);
 	CHECK_EQ_U64(seen.mimalloc, 1);
 	CHECK_EQ_U64(seen.stripped, 1);
 	CHECK_EQ_U64(seen.others, 0);
-	for (int i = 0; i < 4; i++)
+	for (int i = 0; i < 5; i++)
 		dlclose(objects[i]);
+}
+
+/* --- pointers that were looked up --------------------------------------------------------------- */
+
+struct lookups {
+	unsigned valloc, others;
+	char file[4096];
+};
+
+static void on_lookup(const char *file, const char *function, void *data)
+{
+	struct lookups *lookups = data;
+
+	if (strcmp(function, "valloc") != 0) {
+		lookups->others++;
+		return;
+	}
+	lookups->valloc++;
+	strncpy(lookups->file, file, sizeof lookups->file - 1);
+}
+
+CMR_TEST(a_lookup_of_an_intercepted_function_is_told_with_its_caller)
+{
+	struct rig rig = rig_of(CMR_BASIS_REQUESTED);
+	struct lookups lookups = { .file = "" };
+	void *(*by_pointer)(size_t);
+	void *found, *block;
+
+	cmr_hooks_lookups(on_lookup, &lookups);
+	CHECK_EQ_U64(lookups.valloc + lookups.others, 0);
+	(void)rig.c->dlsym(RTLD_DEFAULT, "getpid");
+	(void)rig.c->dlsym(RTLD_DEFAULT, "pthread_create");
+	found = rig.c->dlsym(RTLD_DEFAULT, "valloc");
+	CHECK_EQ_PTR(rig.c->dlsym(RTLD_DEFAULT, "valloc"), found);
+	memcpy(&by_pointer, &found, sizeof found);
+	block = by_pointer(100);
+	CHECK(block != NULL);
+	UNCHANGED((&rig)); /* that is the gap */
+	rig.c->free(block);
+	cmr_hooks_lookups(on_lookup, &lookups);
+	CHECK_EQ_U64(lookups.valloc, 1);
+	CHECK_EQ_U64(lookups.others, 0);
+	CHECK(strstr(lookups.file, "calls_now") != NULL);
+	rig_end(rig.region);
 }
 
 /* --- objects that come late --------------------------------------------------------------------- */

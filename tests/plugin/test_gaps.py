@@ -3,8 +3,10 @@
 import shutil
 import subprocess
 import sys
+import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
+import native_extension
 import pytest
 
 TESTS = """
@@ -24,7 +26,9 @@ class Core:
     def __getattr__(self, name):
         return getattr(core, name)
     def private_allocators(self):
-        return [("/lib/libb.so", "jemalloc"), ("/lib/liba.so", "mimalloc")]
+        return [
+            ("/lib/libb.so", "mimalloc"), ("/lib/liba.so", "own malloc"), ("/lib/libb.so", "jemalloc")
+        ]
 
 cmemray._load.core = Core()
 """
@@ -40,8 +44,10 @@ def test_gaps_of_the_process_are_said_once(project, need, workers: str) -> None:
     start = next(i for i, line in enumerate(lines) if "MEMRAY NOTES" in line)
     assert lines[start + 1 : start + 4] == [
         "Python stacks are not available: unknown layout",
-        "liba.so has an allocator of its own (mimalloc), which is not measured",
-        "libb.so has an allocator of its own (jemalloc), which is not measured",
+        "liba.so contains a malloc of its own: what it hands out is not measured, only the memory "
+        "that it maps",
+        "libb.so contains jemalloc and mimalloc: what they hand out is not measured, only the "
+        "memory that they map",
     ]
     assert sum("unknown layout" in line for line in lines) == 1
 
@@ -49,6 +55,92 @@ def test_gaps_of_the_process_are_said_once(project, need, workers: str) -> None:
 def test_a_usual_process_has_no_gaps(project) -> None:
     result = project.run_tests(TESTS)
     result.stdout.no_fnmatch_line("*MEMRAY NOTES*")
+
+
+def test_gaps_are_properties_of_the_junit_test_suite(project) -> None:
+    project.write("conftest.py", GAPS)
+    project.write("test_it.py", TESTS)
+    project.run("--junitxml=junit.xml")
+    tree = ElementTree.parse(project.path / "junit.xml")
+    found = [one.get("value", "") for one in tree.findall("testsuite/properties/property")]
+    assert [text.partition(":")[0] for text in found] == [
+        "Python stacks are not available",
+        "liba.so contains a malloc of its own",
+        "libb.so contains jemalloc and mimalloc",
+    ]
+
+
+def test_notes_of_a_test_are_its_properties(project) -> None:
+    project.write(
+        "test_it.py",
+        """
+import subprocess, sys
+
+@pytest.mark.limit_memory("10 MB")
+def test_it():
+    subprocess.run([sys.executable, "-c", ""], check=True)
+""",
+    )
+    case = project.junit()["test_it"]
+    notes = [one.get("value") for one in case.iter("property") if one.get("name") == "memray_note"]
+    assert len(notes) == 1
+    assert notes[0].startswith("1 child process was not measured")
+
+
+POOL = """
+import importlib.util
+
+spec = importlib.util.spec_from_file_location("pool", {file!r})
+pool = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(pool)
+
+@pytest.mark.limit_memory("3 MB")
+def test_maps():
+    pool.take(1000)
+
+@pytest.mark.limit_memory("500 KB")
+def test_takes_from_what_is_mapped():
+    pool.take(1_000_000)
+"""
+
+
+def test_an_allocator_linked_into_an_extension_is_named(project) -> None:
+    if native_extension.compiler() is None:
+        pytest.skip("no C compiler: the test extension cannot be built")
+    file = native_extension.build(native_extension.POOL)
+    result = project.run_tests(POOL.format(file=str(file)))
+    # What it maps counts where it maps it; what it hands out does not.
+    result.assert_outcomes(passed=1, failed=1)
+    result.stdout.fnmatch_lines(
+        [
+            "Test was limited to 3.0MiB but allocated 4.0MiB*",
+            f"{file.name} contains jemalloc: what it hands out is not measured, only the memory "
+            "that it maps",
+        ]
+    )
+
+
+CTYPES = """
+import ctypes
+
+library = ctypes.CDLL(None)
+
+def test_first():
+    pass
+
+def test_it():
+    library.calloc.restype = ctypes.c_void_p
+    block = library.calloc(1, 5_000_000)
+    library.free(ctypes.c_void_p(block))
+"""
+
+
+def test_functions_that_ctypes_looks_up_are_named(project) -> None:
+    result = project.run_tests(CTYPES, "--memray")
+    result.assert_outcomes(passed=2)
+    result.stdout.fnmatch_lines(
+        ["_ctypes*.so looked up the addresses of calloc and free with dlsym: calls through them *"]
+    )
 
 
 def asan() -> str:

@@ -37,7 +37,7 @@ static inline void cmr_gate_leave(uintptr_t planes)
 }
 
 /* The short form for an event of the OUTER plane on a thread that is outside of everything and has
- * nothing else to look at: *WORD is what cmr_gate_leave_outer wants. False: not so, nothing was done.
+ * nothing else to look at. *WORD is its guard word before. False: not so, nothing was done.
  * The gate is not looked at; passes (os/biased.h) are there only while it is open. Such an event does
  * not count for cmr_thread_quiesce, which need not wait for what a pass covers: who takes passes away
  * has waited already. [hot] */
@@ -52,9 +52,13 @@ static inline bool cmr_gate_enter_outer(uintptr_t *word)
 	return true;
 }
 
-static inline void cmr_gate_leave_outer(uintptr_t word)
+/* Its end. COUNT is CMR_GUARD_COUNT for one that did more than a pass covers, else 0. The word is read
+ * anew: an allocator that loads an object in the middle leaves the mark of a dlopen in it. [hot] */
+static inline void cmr_gate_leave_outer(uintptr_t count)
 {
-	cmr_guard_restore(word);
+	uintptr_t word = atomic_load_explicit(&cmr_tls.guard, memory_order_relaxed);
+
+	cmr_guard_restore((word & ~CMR_GUARD_ALL) + count);
 }
 
 #endif

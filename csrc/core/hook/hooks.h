@@ -60,7 +60,7 @@ static inline void cmr_hooks_catch_up_if_marked(void)
 		cmr_hooks_catch_up();
 }
 
-/* Child processes started since load, by function. Relaxed atomics. */
+/* Child processes started since load, by function; forkpty is among fork. Relaxed atomics. */
 enum cmr_child {
 	CMR_CHILD_FORK,
 	CMR_CHILD_VFORK,
@@ -71,10 +71,21 @@ enum cmr_child {
 };
 extern _Atomic uint64_t cmr_children[CMR_N_CHILDREN];
 
-/* Objects with an allocator of their own, whose blocks no slot leads to: calls
- * VISIT(file, "jemalloc" | "mimalloc" | "tcmalloc" | "own malloc", data) for each of each object, in
- * load order and outside the loader's locks. Reads files (milliseconds); never from a hook. An
- * interpreter that has mimalloc built in is among them. */
+/* A dlsym or dlvsym of NAME, made by the code at CALLER, is about to happen: catches up if the thread is
+ * marked, and counts if the function is one whose calls are counted here. errno is preserved. */
+void cmr_hooks_on_lookup(const char *name, uintptr_t caller);
+
+/* Calls VISIT(file, function, data) for each intercepted function that was looked up since its caller's
+ * slots were patched, with the file of the first caller, "" if that is gone. Not from a hook. */
+void cmr_hooks_lookups(void (*visit)(const char *, const char *, void *), void *data);
+
+/* Longest name of a file that is kept, with its end. */
+#define CMR_FILE_BYTES 512
+
+/* Objects with an allocator of their own, whose blocks no slot leads to: calls VISIT(file, allocator,
+ * data) for each of each object, in load order and outside the loader's locks. "own malloc" is one of a
+ * kind that is not known. Reads files (milliseconds); never from a hook. An interpreter that has mimalloc
+ * built in is among them. */
 void cmr_hooks_private_allocators(void (*visit)(const char *, const char *, void *), void *data);
 
 #endif

@@ -13,6 +13,7 @@
 
 #include <stdio.h>
 #include <pthread.h>
+#include <pty.h>
 #include <spawn.h>
 #include <stddef.h>
 #include <sys/types.h>
@@ -65,6 +66,8 @@
 	X(pthread_create, int,                                                                    \
 	  (pthread_t * thread, const pthread_attr_t *attr, void *(*run)(void *), void *argument)) \
 	X(fork, pid_t, (void))                                                                    \
+	X(forkpty, pid_t,                                                                         \
+	  (int *master, char *name, const struct termios *terminal, const struct winsize *size))  \
 	X(posix_spawn, int,                                                                       \
 	  (pid_t * pid, const char *path, const posix_spawn_file_actions_t *actions,              \
 	   const posix_spawnattr_t *attr, char *const argv[], char *const envp[]))                \

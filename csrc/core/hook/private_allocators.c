@@ -17,17 +17,18 @@
 #include "os/memory.h"
 
 #define MAX_OBJECTS 1024
-#define MAX_FILE 512
 /* Larger tables are not searched: that would cost more than the remark is worth. */
 #define MAX_NAMES_BYTES ((size_t)4 << 20)
 #define MAX_TEXT_BYTES ((size_t)64 << 20)
 
-enum allocator { JEMALLOC, MIMALLOC, TCMALLOC, OWN_MALLOC, N_ALLOCATORS };
+enum allocator { JEMALLOC, MIMALLOC, TCMALLOC, RPMALLOC, SNMALLOC, SCUDO, OWN_MALLOC, N_ALLOCATORS };
 
 static const char *const allocator_names[N_ALLOCATORS] = { "jemalloc", "mimalloc", "tcmalloc",
+							   "rpmalloc", "snmalloc", "scudo",
 							   "own malloc" };
 
-/* Rust's jemalloc crates and Arrow build theirs with prefixes. */
+/* Rust's jemalloc crates and Arrow build theirs with prefixes. A malloc that is none of these, and that
+ * only the file's own symbols show, counts where none of the others is found. */
 static const struct {
 	const char *symbol;
 	enum allocator allocator;
@@ -43,14 +44,24 @@ static const struct {
 	{ "arrow_mi_malloc_aligned", MIMALLOC },
 	{ "tc_malloc", TCMALLOC },
 	{ "TCMallocInternalMalloc", TCMALLOC },
+	{ "rpmalloc", RPMALLOC },
+	{ "rpmalloc_initialize", RPMALLOC },
+	{ "sn_malloc", SNMALLOC },
+	{ "sn_rust_alloc", SNMALLOC },
+	{ "__scudo_print_stats", SCUDO },
+	{ "malloc", OWN_MALLOC },
 };
 #define N_MARKS (sizeof marks / sizeof *marks)
 
-static const char *const messages[N_ALLOCATORS] = { "<jemalloc>: ", "mimalloc: ", "tcmalloc: ",
-						    NULL };
+static const char *const messages[N_ALLOCATORS] = {
+	[JEMALLOC] = "<jemalloc>: ",
+	[MIMALLOC] = "mimalloc: ",
+	[TCMALLOC] = "tcmalloc: ",
+	[SCUDO] = "Scudo ERROR: ",
+};
 
 struct object {
-	char file[MAX_FILE];
+	char file[CMR_FILE_BYTES];
 	unsigned found; /* bit per allocator */
 };
 
@@ -66,8 +77,6 @@ static unsigned found_by_symbols(const struct cmr_elf *elf)
 	for (size_t i = 0; i < N_MARKS; i++)
 		if (cmr_elf_find(elf, marks[i].symbol) != NULL)
 			found |= 1u << marks[i].allocator;
-	if (found == 0 && cmr_elf_find(elf, "malloc") != NULL)
-		found = 1u << OWN_MALLOC;
 	return found;
 }
 
@@ -90,7 +99,7 @@ static int collect(struct dl_phdr_info *info, size_t size, void *data)
 	(void)size;
 	if (objects->n == MAX_OBJECTS)
 		return 1;
-	if (!cmr_elf_read(&elf, info) || is_expected(&elf) || strlen(elf.name) >= MAX_FILE)
+	if (!cmr_elf_read(&elf, info) || is_expected(&elf) || strlen(elf.name) >= CMR_FILE_BYTES)
 		return 0;
 	strcpy(object->file, elf.name[0] != 0 ? elf.name : "/proc/self/exe");
 	object->found = found_by_symbols(&elf);
@@ -248,6 +257,8 @@ void cmr_hooks_private_allocators(void (*visit)(const char *, const char *, void
 		struct object *object = &objects.all[i];
 
 		object->found |= found_in_file(object->file);
+		if ((object->found & ~(1u << OWN_MALLOC)) != 0)
+			object->found &= ~(1u << OWN_MALLOC);
 		for (int a = 0; a < N_ALLOCATORS; a++)
 			if ((object->found & 1u << a) != 0)
 				visit(object->file, allocator_names[a], data);

@@ -6,7 +6,8 @@
  * came. Compilers do not promise that, hence assembly; it is the same at every optimisation level.
  *
  *   dlopen, dlmopen   mark the thread: objects may have been loaded (CMR_GUARD_RESCAN)
- *   dlsym, dlvsym     catch up if the thread is marked: a new object is entered by its symbols
+ *   dlsym, dlvsym     catch up if the thread is marked, as a new object is entered by its symbols; and
+ *                     count lookups of functions whose calls would then not be seen
  *   vfork             count */
 #include <stddef.h>
 
@@ -31,18 +32,16 @@ _Static_assert(CMR_CHILD_VFORK == 1 && sizeof cmr_children[0] == 8, "counter in 
 	"movq cmr_tls@gottpoff(%rip), %r11\n"                                                     \
 	"orq $0x10000, %fs:(%r11)\n"
 /* dlsym has two arguments, dlvsym three. */
-#define CATCH_UP                                                                                  \
-	"movq cmr_tls@gottpoff(%rip), %r11\n"                                                     \
-	"testl $0x10000, %fs:(%r11)\n"                                                            \
-	"je 1f\n"                                                                                 \
+#define ON_LOOKUP                                                                                 \
 	"pushq %rdi\n.cfi_adjust_cfa_offset 8\n"                                                  \
 	"pushq %rsi\n.cfi_adjust_cfa_offset 8\n"                                                  \
 	"pushq %rdx\n.cfi_adjust_cfa_offset 8\n"                                                  \
-	"call cmr_hooks_catch_up\n"                                                               \
+	"movq %rsi, %rdi\n"                                                                       \
+	"movq 24(%rsp), %rsi\n" /* where the call returns to */                                   \
+	"call cmr_hooks_on_lookup\n"                                                              \
 	"popq %rdx\n.cfi_adjust_cfa_offset -8\n"                                                  \
 	"popq %rsi\n.cfi_adjust_cfa_offset -8\n"                                                  \
-	"popq %rdi\n.cfi_adjust_cfa_offset -8\n"                                                  \
-	"1:\n"
+	"popq %rdi\n.cfi_adjust_cfa_offset -8\n"
 #define COUNT_VFORK "lock addq $1, cmr_children+8(%rip)\n"
 
 #elif defined(__aarch64__)
@@ -52,19 +51,16 @@ _Static_assert(CMR_CHILD_VFORK == 1 && sizeof cmr_children[0] == 8, "counter in 
 	"adrp x16, cmr_tail_" name "\n"                                                           \
 	"ldr x16, [x16, #:lo12:cmr_tail_" name "]\n"                                              \
 	"br x16\n"
-#define LOAD_GUARD                                                                                \
+#define MARK                                                                                      \
 	"adrp x16, :gottprel:cmr_tls\n"                                                           \
 	"ldr x16, [x16, #:gottprel_lo12:cmr_tls]\n"                                               \
 	"mrs x17, tpidr_el0\n"                                                                    \
 	"add x16, x16, x17\n"                                                                     \
-	"ldr x17, [x16]\n"
-#define MARK                                                                                      \
-	LOAD_GUARD                                                                                \
+	"ldr x17, [x16]\n"                                                                        \
 	"orr x17, x17, #0x10000\n"                                                                \
 	"str x17, [x16]\n"
-#define CATCH_UP                                                                                  \
-	LOAD_GUARD                                                                                \
-	"tbz x17, #16, 1f\n"                                                                      \
+#define ON_LOOKUP                                                                                 \
+	"mov x17, x30\n"                                                                          \
 	"hint #25\n" /* paciasp: the return address goes through memory */                       \
 	".cfi_negate_ra_state\n"                                                                  \
 	"stp x29, x30, [sp, #-48]!\n"                                                             \
@@ -72,14 +68,15 @@ _Static_assert(CMR_CHILD_VFORK == 1 && sizeof cmr_children[0] == 8, "counter in 
 	"mov x29, sp\n"                                                                           \
 	"stp x0, x1, [sp, #16]\n"                                                                 \
 	"str x2, [sp, #32]\n"                                                                     \
-	"bl cmr_hooks_catch_up\n"                                                                 \
+	"mov x0, x1\n"                                                                            \
+	"mov x1, x17\n"                                                                           \
+	"bl cmr_hooks_on_lookup\n"                                                                \
 	"ldr x2, [sp, #32]\n"                                                                     \
 	"ldp x0, x1, [sp, #16]\n"                                                                 \
 	"ldp x29, x30, [sp], #48\n"                                                               \
 	".cfi_restore 29\n.cfi_restore 30\n.cfi_def_cfa_offset 0\n"                               \
 	"hint #29\n" /* autiasp */                                                                \
-	".cfi_negate_ra_state\n"                                                                  \
-	"1:\n"
+	".cfi_negate_ra_state\n"
 #define COUNT_VFORK                                                                               \
 	"adrp x16, cmr_children+8\n"                                                              \
 	"add x16, x16, #:lo12:cmr_children+8\n"                                                   \
@@ -94,6 +91,6 @@ _Static_assert(CMR_CHILD_VFORK == 1 && sizeof cmr_children[0] == 8, "counter in 
 
 __asm__(BEGIN("dlopen") LANDING MARK JUMP("dlopen") END("dlopen"));
 __asm__(BEGIN("dlmopen") LANDING MARK JUMP("dlmopen") END("dlmopen"));
-__asm__(BEGIN("dlsym") LANDING CATCH_UP JUMP("dlsym") END("dlsym"));
-__asm__(BEGIN("dlvsym") LANDING CATCH_UP JUMP("dlvsym") END("dlvsym"));
+__asm__(BEGIN("dlsym") LANDING ON_LOOKUP JUMP("dlsym") END("dlsym"));
+__asm__(BEGIN("dlvsym") LANDING ON_LOOKUP JUMP("dlvsym") END("dlvsym"));
 __asm__(BEGIN("vfork") LANDING COUNT_VFORK JUMP("vfork") END("vfork"));

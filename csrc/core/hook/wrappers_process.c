@@ -75,6 +75,19 @@ pid_t cmr_hook_fork(void)
 	return cmr_original.fork();
 }
 
+/* Older C libraries have it in a library of its own, whose call of fork is seen by itself. */
+pid_t cmr_hook_forkpty(int *master, char *name, const struct termios *terminal,
+		       const struct winsize *size)
+{
+	_Atomic uint64_t *forks = &cmr_children[CMR_CHILD_FORK];
+	uint64_t before = atomic_load_explicit(forks, memory_order_relaxed);
+	pid_t pid = cmr_original.forkpty(master, name, terminal, size);
+
+	if (pid > 0 && atomic_load_explicit(forks, memory_order_relaxed) == before)
+		count_child(CMR_CHILD_FORK);
+	return pid;
+}
+
 int cmr_hook_posix_spawn(pid_t *pid, const char *path, const posix_spawn_file_actions_t *actions,
 			 const posix_spawnattr_t *attr, char *const argv[], char *const envp[])
 {
