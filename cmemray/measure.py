@@ -162,7 +162,10 @@ class measure:
         from cmemray import explain
 
         paths = explain.Paths()
-        held = self.locations_at_peak()
+        try:
+            held = self.locations_at_peak()
+        except MemoryError:
+            held = []  # the limit was reached, whoever did it
         largest = self.largest_located()
         text = explain.limit_sentence(
             limit, self.peak, held, paths, subject="Block", largest=largest

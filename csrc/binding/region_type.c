@@ -56,7 +56,7 @@ static bool make(struct cmr_region_object *object, const struct cmr_region_optio
 	cmr_quiet_end(quiet);
 	CMR_BINDING_LEAVE();
 	if (object->region == NULL)
-		PyErr_NoMemory();
+		PyErr_SetString(PyExc_MemoryError, "no memory for a measurement");
 	return object->region != NULL;
 }
 
@@ -326,7 +326,7 @@ static PyObject *build_rows(struct cmr_region *region, bool peak)
 		return PyList_New(0);
 	cmr_session_totals(region, &totals);
 	if (!cmr_session_rows(region, peak, &rows, &n, &bytes))
-		return PyErr_NoMemory();
+		return PyErr_Format(PyExc_MemoryError, "no memory for a list of locations");
 	total = (struct cmr_rows_total){
 		.bytes = peak ? totals.peak : totals.current,
 		.blocks = peak ? totals.peak_blocks : totals.current_blocks,
