@@ -22,6 +22,17 @@ _MAX_PERIOD = 65536
 _SAMPLES = 2048
 
 
+#: What a loss of each kind means.
+_LOST = {
+    "blocks": "{} blocks",
+    "stacks": "{} stacks",
+    "threads": "{} threads",
+    "mappings": "{} mappings",
+    "hooks": "{} libraries' calls",
+    "allocators": "Python's objects since another tool removed the tracker's hooks ({} times)",
+}
+
+
 class measure:
     """Context manager that counts the memory its block asks for. All sizes are bytes.
 
@@ -162,7 +173,10 @@ class measure:
         from cmemray import explain
 
         paths = explain.Paths()
-        held = self.locations_at_peak()
+        try:
+            held = self.locations_at_peak()
+        except MemoryError:
+            held = []  # the limit was reached, whoever did it
         largest = self.largest_located()
         text = explain.limit_sentence(
             limit, self.peak, held, paths, subject="Block", largest=largest
@@ -293,7 +307,7 @@ class measure:
     @property
     def incomplete_reason(self) -> str:
         """What could not be recorded, as text; "" when complete."""
-        lost = [f"{number} {kind}" for kind, number in self.losses.items() if number]
+        lost = [_LOST[kind].format(number) for kind, number in self.losses.items() if number]
         return f"{', '.join(lost)} could not be recorded" if lost else ""
 
     @property

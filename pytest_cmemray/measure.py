@@ -240,9 +240,10 @@ class Run:
 
 def _sites(numbers: verdict.Measured, paths: explain.Paths) -> list[tuple[str, int, bool]]:
     from cmemray import explain
+    from pytest_cmemray import verdict
 
     sites: list[tuple[str, int, bool]] = []
-    for line in explain.by_own_line(numbers.locations_at_peak(), paths)[:MOST_SITES]:
+    for line in explain.by_own_line(verdict.at_peak(numbers) or [], paths)[:MOST_SITES]:
         if sites and line.size * 100 < numbers.peak:
             break
         if explain.is_machinery(line.largest.frames, paths):

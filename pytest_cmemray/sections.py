@@ -49,7 +49,7 @@ def describe(finding: verdict.Finding, paths: explain.Paths, style: Style) -> Pr
         return _increase(finding, paths, style)
     if isinstance(finding, verdict.Leak):
         return _leak(finding, paths, style)
-    reason = finding.numbers.incomplete_reason
+    reason = finding.reason or finding.numbers.incomplete_reason
     return Problem(
         sentence=f"Memory was not measured completely, so the limit cannot be checked: {reason}",
         title=MAX_MEMORY,
@@ -57,19 +57,25 @@ def describe(finding: verdict.Finding, paths: explain.Paths, style: Style) -> Pr
     )
 
 
+def refused(reason: str) -> Problem:
+    """The text for a test with a limit that could not be measured at all."""
+    sentence = f"Memory was not measured, so the limit cannot be checked: {reason}"
+    return Problem(sentence, MAX_MEMORY, "The test itself ran to its end, and passed.")
+
+
 def _over(finding: verdict.Over, paths: explain.Paths, style: Style) -> Problem:
     numbers = finding.numbers
-    locations = numbers.locations_at_peak()
+    locations = verdict.at_peak(numbers)
     largest = numbers.largest_located()
     sentence = explain.limit_sentence(
-        finding.limit, numbers.peak, locations, paths, largest=largest
+        finding.limit, numbers.peak, locations or [], paths, largest=largest
     )
     return _at_peak(sentence, numbers, locations, paths, style)
 
 
 def _increase(finding: verdict.Increase, paths: explain.Paths, style: Style) -> Problem:
     numbers = finding.numbers
-    locations = numbers.locations_at_peak()
+    locations = verdict.at_peak(numbers)
     peak = verdict.judged_peak(numbers)
     before, now = format_sizes(finding.before, peak)
     more = format_size(peak - finding.before)
@@ -78,23 +84,25 @@ def _increase(finding: verdict.Increase, paths: explain.Paths, style: Style) -> 
         "Test uses more memory than previous run. "
         f"Test previously used {before} but now uses {now} (+{more}{percent})"
     )
-    sentence += explain.blame(locations, numbers.peak, paths, numbers.largest_located())
+    sentence += explain.blame(locations or [], numbers.peak, paths, numbers.largest_located())
     return _at_peak(sentence, numbers, locations, paths, style)
 
 
 def _at_peak(
     sentence: str,
     numbers: verdict.Measured,
-    locations: list[Any],
+    locations: list[Any] | None,
     paths: explain.Paths,
     style: Style,
 ) -> Problem:
-    lines = explain.by_own_line(locations, paths)
+    lines = explain.by_own_line(locations or [], paths)
     section = _figures(numbers)
     if style.verbosity >= 0:
         listed = explain.location_list(
             lines, numbers.peak, paths, most=style.most, frames=style.stacks
         )
+        if locations is None:
+            listed = "    not available: the system refused memory for it"
         section = f"List of allocations:\n{listed}\n{section}"
         if any(line.estimated for line in lines):
             off = ", in 95 of 100 cases within +- per cent" if "(+-" in listed else ""
@@ -144,7 +152,7 @@ def unjudged(plan: Plan, numbers: verdict.Measured, paths: explain.Paths) -> str
         text = f"Peak {peak}, within the limit of {limit}"
     # The sampling is laid out for a peak that reaches the limit; few samples name no line.
     if numbers.sampling_period * _ENOUGH_SAMPLES <= max(numbers.peak, _ENOUGH_SAMPLES):
-        held, largest = numbers.locations_at_peak(), numbers.largest_located()
+        held, largest = verdict.at_peak(numbers) or [], numbers.largest_located()
         text += explain.blame(held, numbers.peak, paths, largest)
     if plan.leaks is not None or plan.objects is not None:
         text += (

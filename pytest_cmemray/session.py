@@ -121,6 +121,30 @@ class Session:
         kit = self._kits[id(plan)] = Kit(plan, self.settings)
         return kit
 
+    def not_started(
+        self, item: pytest.Item, plan: Plan, error: Exception, failure: BaseException | None
+    ) -> Sequence[Problem]:
+        """Say that a test was not measured, by `error`; the problems to fail with, as in finish()."""
+        reason = str(error) or type(error).__name__
+        if isinstance(error, OSError) and error.strerror:
+            reason = error.strerror
+        texts: list[tuple[str, str]] = []
+        outcome = self._outcomes[id(item)] = Outcome(item, {}, texts)
+        if isinstance(error, ImportError):
+            # As it will be for all others.
+            self._own_gaps.append(f"nothing was measured: {reason}")
+            self.add_gap(self._own_gaps[-1])
+        else:
+            outcome.data["notes"] = [f"not measured: {reason}"]
+        if not plan.has_limit or _ended(item, failure) != "passed":
+            return []
+        from pytest_cmemray import sections
+
+        problem = sections.refused(reason)
+        texts.append((problem.title, problem.section))
+        _say(outcome.data, problem)
+        return [problem]
+
     def finish(
         self, item: pytest.Item, plan: Plan, run: Run, failure: BaseException | None
     ) -> Sequence[Problem]:
@@ -279,7 +303,10 @@ class Session:
             return own
         from cmemray import unseen
 
-        return own + unseen()
+        try:
+            return own + unseen()
+        except ImportError:  # of the core: that nothing was measured was said of it
+            return own
 
     def worker_is_done(self, output: dict[str, Any]) -> None:
         """Take in what a worker's process could not see."""
@@ -389,7 +416,13 @@ def measured(
     wrapper, and calls the test as well.
     """
     __tracebackhide__ = True
-    run = session.start(item, plan, caller.f_back or caller)
+    refusal: Exception | None = None
+    try:
+        run = session.start(item, plan, caller.f_back or caller)
+    except (ImportError, MemoryError, OSError, RuntimeError) as error:
+        refusal = error.with_traceback(None)
+    if refusal is not None:
+        return (yield from _unmeasured(session, item, plan, refusal))
     try:
         result = yield
     except BaseException as error:
@@ -404,6 +437,24 @@ def measured(
         from pytest_cmemray.measure import MemoryProblem
 
         raise MemoryProblem(problems)
+    return result
+
+
+def _unmeasured(
+    session: Session, item: pytest.Item, plan: Plan, error: Exception
+) -> Generator[None, Any, Any]:
+    """Around the call of a test that cannot be measured: it runs as ever, but keeps no limit."""
+    __tracebackhide__ = True
+    try:
+        result = yield
+    except BaseException as failure:
+        session.not_started(item, plan, error, failure)
+        raise
+    problems = session.not_started(item, plan, error, None)
+    if problems:
+        from pytest_cmemray.measure import MemoryProblem
+
+        raise MemoryProblem(problems) from None
     return result
 
 

@@ -85,9 +85,13 @@ class Leak:
 
 @dataclass(frozen=True)
 class Incomplete:
-    """The tracker missed something, so that a kept limit cannot be told."""
+    """The tracker missed something, so that a kept limit cannot be told.
+
+    Without a reason of its own, it is what the numbers say that they miss.
+    """
 
     numbers: Measured
+    reason: str = ""
 
 
 Finding = Over | Increase | Leak | Incomplete
@@ -113,7 +117,11 @@ def judge_leaks(plan: Plan, numbers: Measured, paths: Paths) -> Finding | None:
     if plan.leaks is None:
         return None
     limit, keep = plan.leaks.limit, plan.leaks.filter_fn
-    over = [location for location in numbers.leaks() if location.size >= limit]
+    try:
+        left = numbers.leaks()
+    except MemoryError as error:
+        return Incomplete(numbers, str(error)) if numbers.leaked >= limit else None
+    over = [location for location in left if location.size >= limit]
     # pytest itself is in the middle of calling the test, and holds a few small blocks for that.
     over = [location for location in over if not is_machinery(location.frames, paths)]
     if keep is not None:
@@ -121,6 +129,14 @@ def judge_leaks(plan: Plan, numbers: Measured, paths: Paths) -> Finding | None:
     if over:
         return Leak(limit, tuple(over), numbers)
     return Incomplete(numbers) if numbers.incomplete else None
+
+
+def at_peak(numbers: Measured) -> list[Any] | None:
+    """The locations that held the peak; None when the system refuses memory for the list."""
+    try:
+        return numbers.locations_at_peak()
+    except MemoryError:
+        return None
 
 
 def judged_peak(numbers: Measured) -> int:

@@ -5,7 +5,9 @@
  *
  * On close the originals come back, unless another tool has put its hook over ours meanwhile: then
  * ours stay below it, passing everything through while the gate is closed, and the next open does
- * not put a second copy on top.
+ * not put a second copy on top. A tool may also take ours away with its own, since it puts back what
+ * it found before us; cmr_pymem_check looks whether that has happened. Ours may come back later, out
+ * of what yet another tool kept, with the context of that time: the one that counts is in `original`.
  *
  * Free-threaded builds allocate objects from mimalloc, which takes one large mapping and never calls
  * malloc: there the plane SYSTEM listens here too, else it would see nothing. */
@@ -15,6 +17,7 @@
 
 #include "events/hot.h"
 #include "hook/hooks.h"
+#include "os/losses.h"
 
 enum { RAW, MEM, OBJ, N_DOMAINS };
 
@@ -83,16 +86,16 @@ static __attribute__((noinline)) void tell_late(void *block, size_t size, enum c
 
 /* The same for a free, whose block is large or in the table's slower parts. Its allocator asks others in
  * turn, to whom the guard says that this is one event. */
-static __attribute__((noinline)) void free_late(int domain, void *ctx, void *block)
+static __attribute__((noinline)) void free_late(int domain, void *block)
 {
 	if (cmr_on_free_by_pass(CMR_PLANE_OUTER, (uintptr_t)block)) {
-		original[domain].free(ctx, block);
+		original[domain].free(original[domain].ctx, block);
 		cmr_gate_leave_outer(0);
 		return;
 	}
 	if (block != NULL && is_open())
 		cmr_on_free_other(CMR_PLANE_OUTER, (uintptr_t)block);
-	original[domain].free(ctx, block);
+	original[domain].free(original[domain].ctx, block);
 	cmr_gate_leave_outer(CMR_GUARD_COUNT);
 }
 
@@ -117,64 +120,65 @@ static inline __attribute__((always_inline)) void *got_short(void *block, size_t
 	return block;
 }
 
-static __attribute__((noinline)) void *malloc_general(int domain, void *ctx, size_t size)
+static __attribute__((noinline)) void *malloc_general(int domain, size_t size)
 {
 	uintptr_t planes = cmr_gate_planes() & planes_of(domain);
 	void *block;
 
 	if (planes == 0) {
 		probed |= probing;
-		return original[domain].malloc(ctx, size);
+		return original[domain].malloc(original[domain].ctx, size);
 	}
 	cmr_hooks_catch_up_if_marked();
 	cmr_gate_enter(planes);
-	block = original[domain].malloc(ctx, size);
+	block = original[domain].malloc(original[domain].ctx, size);
 	if (block != NULL)
 		tell_alloc(planes, block, size, CMR_KIND_PYMALLOC_MALLOC);
 	cmr_gate_leave(planes);
 	return block;
 }
 
-static inline __attribute__((always_inline)) void *hook_malloc(int domain, void *ctx, size_t size)
+static inline __attribute__((always_inline)) void *hook_malloc(int domain, size_t size)
 {
 	uintptr_t word = 0;
 
 	if (!TRY_SHORT(&word))
-		return is_nested(word) ? original[domain].malloc(ctx, size)
-				       : malloc_general(domain, ctx, size);
-	return got_short(original[domain].malloc(ctx, size), size, CMR_KIND_PYMALLOC_MALLOC);
+		return is_nested(word) ? original[domain].malloc(original[domain].ctx, size)
+				       : malloc_general(domain, size);
+	return got_short(original[domain].malloc(original[domain].ctx, size), size,
+			 CMR_KIND_PYMALLOC_MALLOC);
 }
 
-static __attribute__((noinline)) void *calloc_general(int domain, void *ctx, size_t n, size_t size)
+static __attribute__((noinline)) void *calloc_general(int domain, size_t n, size_t size)
 {
 	uintptr_t planes = cmr_gate_planes() & planes_of(domain);
 	void *block;
 
 	if (planes == 0)
-		return original[domain].calloc(ctx, n, size);
+		return original[domain].calloc(original[domain].ctx, n, size);
 	cmr_hooks_catch_up_if_marked();
 	cmr_gate_enter(planes);
-	block = original[domain].calloc(ctx, n, size);
+	block = original[domain].calloc(original[domain].ctx, n, size);
 	if (block != NULL)
 		tell_alloc(planes, block, n * size, CMR_KIND_PYMALLOC_CALLOC);
 	cmr_gate_leave(planes);
 	return block;
 }
 
-static inline __attribute__((always_inline)) void *hook_calloc(int domain, void *ctx, size_t n,
+static inline __attribute__((always_inline)) void *hook_calloc(int domain, size_t n,
 							       size_t size)
 {
 	uintptr_t word = 0;
 
 	if (!TRY_SHORT(&word))
-		return is_nested(word) ? original[domain].calloc(ctx, n, size)
-				       : calloc_general(domain, ctx, n, size);
-	return got_short(original[domain].calloc(ctx, n, size), n * size,
+		return is_nested(word) ? original[domain].calloc(original[domain].ctx, n, size)
+				       : calloc_general(domain, n, size);
+	return got_short(original[domain].calloc(original[domain].ctx, n, size), n * size,
 			 CMR_KIND_PYMALLOC_CALLOC);
 }
 
 /* Never frees: these allocators treat size 0 as 1. */
-static __attribute__((noinline)) void *realloc_general(int domain, void *ctx, void *old,
+static __attribute__((noinline)) void *realloc_general(int domain, void *old,
 						       size_t size)
 {
 	uintptr_t planes = cmr_gate_planes() & planes_of(domain), address = (uintptr_t)old;
@@ -183,13 +187,13 @@ static __attribute__((noinline)) void *realloc_general(int domain, void *ctx, vo
 	void *block;
 
 	if (planes == 0)
-		return original[domain].realloc(ctx, old, size);
+		return original[domain].realloc(original[domain].ctx, old, size);
 	cmr_hooks_catch_up_if_marked();
 	cmr_gate_enter(planes);
 	for (unsigned plane = 0; plane < CMR_N_PLANES; plane++)
 		if (planes & CMR_GUARD(plane))
 			cmr_on_resize_begin(plane, address, &taken[plane]);
-	block = original[domain].realloc(ctx, old, size);
+	block = original[domain].realloc(original[domain].ctx, old, size);
 	for (unsigned plane = 0; plane < CMR_N_PLANES; plane++) {
 		if ((planes & CMR_GUARD(plane)) == 0)
 			continue;
@@ -205,7 +209,7 @@ static __attribute__((noinline)) void *realloc_general(int domain, void *ctx, vo
 	return block;
 }
 
-static inline __attribute__((always_inline)) void *hook_realloc(int domain, void *ctx, void *old,
+static inline __attribute__((always_inline)) void *hook_realloc(int domain, void *old,
 								size_t size)
 {
 	struct cmr_taken taken;
@@ -213,10 +217,10 @@ static inline __attribute__((always_inline)) void *hook_realloc(int domain, void
 	void *block;
 
 	if (!TRY_SHORT(&word))
-		return is_nested(word) ? original[domain].realloc(ctx, old, size)
-				       : realloc_general(domain, ctx, old, size);
+		return is_nested(word) ? original[domain].realloc(original[domain].ctx, old, size)
+				       : realloc_general(domain, old, size);
 	cmr_on_resize_begin(CMR_PLANE_OUTER, (uintptr_t)old, &taken);
-	block = original[domain].realloc(ctx, old, size);
+	block = original[domain].realloc(original[domain].ctx, old, size);
 	(void)cmr_guard_raise(CMR_GUARD_ALL); /* see tell_late */
 	if (block == NULL)
 		cmr_on_resize_failed(CMR_PLANE_OUTER, (uintptr_t)old, &taken);
@@ -229,12 +233,12 @@ static inline __attribute__((always_inline)) void *hook_realloc(int domain, void
 	return block;
 }
 
-static __attribute__((noinline)) void free_general(int domain, void *ctx, void *block)
+static __attribute__((noinline)) void free_general(int domain, void *block)
 {
 	uintptr_t planes = cmr_gate_planes() & planes_of(domain), before;
 
 	if (planes == 0 || block == NULL) {
-		original[domain].free(ctx, block);
+		original[domain].free(original[domain].ctx, block);
 		return;
 	}
 	cmr_hooks_catch_up_if_marked();
@@ -245,52 +249,57 @@ static __attribute__((noinline)) void free_general(int domain, void *ctx, void *
 	if (planes & CMR_GUARD(CMR_PLANE_SYSTEM))
 		cmr_on_free(CMR_PLANE_SYSTEM, (uintptr_t)block);
 	cmr_guard_restore(before);
-	original[domain].free(ctx, block);
+	original[domain].free(original[domain].ctx, block);
 	cmr_gate_leave(planes);
 }
 
 /* Only over an allocator of the interpreter. Where a pass is enough, the allocator's own work is then no
  * part of the event: such a block is small or not ours, and what the allocator calls in turn are the
  * hooks of its arenas, if anything. Another tool's free may allocate for itself: see domain_free. */
-static inline __attribute__((always_inline)) void hook_free(int domain, void *ctx, void *block)
+static inline __attribute__((always_inline)) void hook_free(int domain, void *block)
 {
 	uintptr_t word = 0;
 
 	if (__builtin_expect(!TRY_SHORT(&word), 0)) {
 		if (is_nested(word))
-			original[domain].free(ctx, block);
+			original[domain].free(original[domain].ctx, block);
 		else
-			free_general(domain, ctx, block);
+			free_general(domain, block);
 		return;
 	}
 	if (__builtin_expect(!cmr_on_free_passed(CMR_PLANE_OUTER, (uintptr_t)block), 0)) {
-		free_late(domain, ctx, block);
+		free_late(domain, block);
 		return;
 	}
 	cmr_gate_leave_outer(0);
-	original[domain].free(ctx, block);
+	original[domain].free(original[domain].ctx, block);
 }
 
 #define DOMAIN_HOOKS(name, domain)                                                                 \
 	static void *name##_malloc(void *ctx, size_t size)                                         \
 	{                                                                                          \
-		return hook_malloc(domain, ctx, size);                                             \
+		(void)ctx;                                                                         \
+		return hook_malloc(domain, size);                                                  \
 	}                                                                                          \
 	static void *name##_calloc(void *ctx, size_t n, size_t size)                               \
 	{                                                                                          \
-		return hook_calloc(domain, ctx, n, size);                                          \
+		(void)ctx;                                                                         \
+		return hook_calloc(domain, n, size);                                               \
 	}                                                                                          \
 	static void *name##_realloc(void *ctx, void *block, size_t size)                           \
 	{                                                                                          \
-		return hook_realloc(domain, ctx, block, size);                                     \
+		(void)ctx;                                                                         \
+		return hook_realloc(domain, block, size);                                          \
 	}                                                                                          \
 	static void name##_free(void *ctx, void *block)                                            \
 	{                                                                                          \
-		hook_free(domain, ctx, block);                                                     \
+		(void)ctx;                                                                         \
+		hook_free(domain, block);                                                     \
 	}                                                                                          \
 	static void name##_free_over_tool(void *ctx, void *block)                                  \
 	{                                                                                          \
-		free_general(domain, ctx, block);                                                  \
+		(void)ctx;                                                                         \
+		free_general(domain, block);                                                  \
 	}
 
 DOMAIN_HOOKS(raw, RAW)
@@ -383,13 +392,29 @@ static void hook_domain(int domain)
 	PyMemAllocatorEx now, ours = hooks[domain];
 
 	PyMem_GetAllocator(domain_names[domain], &now);
-	n_hooked++;
-	if (now.malloc == ours.malloc || (left[domain] && is_reached(domain)))
+	if (now.malloc == ours.malloc)
+		return;
+	if ((left[domain] || now.malloc != original[domain].malloc) && is_reached(domain))
 		return;
 	original[domain] = now;
 	ours.ctx = now.ctx;
 	ours.free = domain_free(domain, &now);
 	PyMem_SetAllocator(domain_names[domain], &ours);
+}
+
+void cmr_pymem_check(void)
+{
+	PyMemAllocatorEx now;
+
+	for (int domain = 0; domain < N_DOMAINS; domain++) {
+		if ((planes_of(domain) & open_planes) == 0)
+			continue;
+		PyMem_GetAllocator(domain_names[domain], &now);
+		if (now.malloc == hooks[domain].malloc || is_reached(domain))
+			continue;
+		cmr_lose(CMR_LOSS_allocators);
+		hook_domain(domain);
+	}
 }
 
 static void unhook_domain(int domain)
@@ -431,8 +456,10 @@ void cmr_pymem_first_open(enum cmr_plane_id plane)
 
 	open_planes |= CMR_GUARD(plane);
 	for (int domain = 0; domain < N_DOMAINS; domain++)
-		if ((planes_of(domain) & open_planes) != 0 && (planes_of(domain) & before) == 0)
+		if ((planes_of(domain) & open_planes) != 0 && (planes_of(domain) & before) == 0) {
+			n_hooked++;
 			hook_domain(domain);
+		}
 	if (plane == CMR_PLANE_OUTER)
 		hook_arenas();
 }

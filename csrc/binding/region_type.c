@@ -9,6 +9,7 @@
 #include "collect.h"
 #include "frames.h"
 #include "os/memory.h"
+#include "pymem.h"
 #include "quiet.h"
 #include "region_object.h"
 #include "rows.h"
@@ -56,7 +57,7 @@ static bool make(struct cmr_region_object *object, const struct cmr_region_optio
 	cmr_quiet_end(quiet);
 	CMR_BINDING_LEAVE();
 	if (object->region == NULL)
-		PyErr_NoMemory();
+		PyErr_SetString(PyExc_MemoryError, "no memory for a measurement");
 	return object->region != NULL;
 }
 
@@ -152,6 +153,15 @@ static bool parse_root(PyObject *const *args, Py_ssize_t n_args, PyObject *names
 	return true;
 }
 
+/* What others that run have missed so far is theirs to know. */
+static void check_hooks(void)
+{
+	struct cmr_quiet quiet = cmr_quiet_begin();
+
+	cmr_pymem_check();
+	cmr_quiet_end(quiet);
+}
+
 static PyObject *start(PyObject *self, PyObject *root)
 {
 	struct cmr_error err;
@@ -164,6 +174,7 @@ static PyObject *start(PyObject *self, PyObject *root)
 		cmr_region_read_children(cmr_region_object(self)->children_before);
 		cmr_region_object(self)->pid = getpid();
 	}
+	check_hooks();
 	status = cmr_session_start(cmr_region_inside(self), &err);
 	CMR_BINDING_LEAVE();
 	if (status != CMR_OK)
@@ -230,6 +241,7 @@ static void stop(struct cmr_region_object *object)
 	CMR_BINDING_ENTER();
 	seal(object);
 	if (region->started && !region->stopped) {
+		check_hooks();
 		cmr_region_read_children(object->children_after);
 		cmr_session_stop(region);
 		object->closing_time = now() - object->sealed_at;
@@ -326,7 +338,7 @@ static PyObject *build_rows(struct cmr_region *region, bool peak)
 		return PyList_New(0);
 	cmr_session_totals(region, &totals);
 	if (!cmr_session_rows(region, peak, &rows, &n, &bytes))
-		return PyErr_NoMemory();
+		return PyErr_Format(PyExc_MemoryError, "no memory for a list of locations");
 	total = (struct cmr_rows_total){
 		.bytes = peak ? totals.peak : totals.current,
 		.blocks = peak ? totals.peak_blocks : totals.current_blocks,

@@ -4,6 +4,7 @@
 
 #include <string.h>
 
+#include "os/losses.h"
 #include "os/memory.h"
 
 #define MAX_OBJECTS 2048
@@ -102,8 +103,10 @@ bool cmr_scope_is_ambiguous(const struct cmr_elf *from, const char *name, uintpt
 	bool ambiguous;
 
 	graph.members = cmr_memory_map(bytes);
-	if (graph.members == NULL)
+	if (graph.members == NULL) {
+		cmr_lose(CMR_LOSS_hooks); /* the slot is left alone, and nobody will look again */
 		return true;
+	}
 	dl_iterate_phdr(add_member, &graph);
 	ambiguous = graph.defined && reaches_definition(&graph, from->dynamic);
 	cmr_memory_unmap(graph.members, bytes);

@@ -6,12 +6,13 @@
 #include <stdint.h>
 
 /* X(name): one line per kind of loss. */
-#define CMR_LOSS_LIST(X)                                                       \
-	X(blocks)   /* blocks that found no room in a block table */           \
-	X(stacks)   /* stacks or locations that found no room */               \
-	X(threads)  /* events of threads that could not get their state */     \
-	X(mappings) /* mappings that found no room in a range table */         \
-	X(hooks)    /* objects whose relocation slots could not be patched */
+#define CMR_LOSS_LIST(X)                                                        \
+	X(blocks)     /* blocks that found no room in a block table */          \
+	X(stacks)     /* stacks or locations that found no room */              \
+	X(threads)    /* events of threads that could not get their state */    \
+	X(mappings)   /* mappings that found no room in a range table */        \
+	X(hooks)      /* objects whose relocation slots could not be patched */ \
+	X(allocators) /* times that another tool took the interpreter's hooks away */
 
 struct cmr_losses {
 #define X(name) uint64_t name;
