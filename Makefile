@@ -144,6 +144,12 @@ test-oldest: env-test install  ## the plugin's tests with the oldest supported p
 test-matrix:  ## wheel and tests on other CPythons: make test-matrix PYTHONS="3.13 3.15"
 	@$(PYTHON) tools/test_matrix.py $(PYTHONS)
 
+SECONDS ?= 120
+STRESS_ARGS ?=
+.PHONY: stress
+stress:  ## stress programs for so long on each CPython: make stress SECONDS=120 PYTHONS="3.11 3.13t"
+	@$(PYTHON) tools/stress.py --seconds $(SECONDS) $(STRESS_ARGS) $(if $(filter file,$(origin PYTHONS)),3.11,$(PYTHONS))
+
 .PHONY: clean
 clean:  ## remove what the targets above made in this folder
 	rm -rf build dist $(VENV)

@@ -69,6 +69,38 @@ CMR_TEST(the_owner_takes_it_without_the_plain_lock)
 	cmr_biased_drop(&lock, NULL);
 }
 
+static _Atomic bool got_through;
+
+static void *take_cancelled(void *nothing)
+{
+	pthread_cancel(pthread_self()); /* takes effect at the next cancellation point */
+	cmr_biased_take_slow(&lock, NULL);
+	cmr_biased_drop(&lock, NULL);
+	atomic_store(&got_through, true);
+	pthread_testcancel();
+	return nothing;
+}
+
+CMR_TEST(waiting_for_the_owner_is_no_cancellation_point)
+{
+	struct cmr_seat seat = { 0 }, *held;
+	pthread_t thread;
+	void *result;
+
+	cmr_biased_take_slow(&lock, &seat);
+	cmr_biased_own(&lock, &seat);
+	cmr_biased_drop(&lock, NULL);
+	held = cmr_biased_take(&lock, &seat);
+	REQUIRE(pthread_create(&thread, NULL, take_cancelled, NULL) == 0);
+	cmr_nap(50000000);
+	CHECK(!atomic_load(&got_through));
+	cmr_biased_drop(&lock, held);
+	pthread_join(thread, &result);
+	CHECK(atomic_load(&got_through));
+	CHECK(result == PTHREAD_CANCELED);
+	CHECK_EQ_U64(atomic_load(&lock.lock.held), 0);
+}
+
 CMR_TEST(an_owner_may_take_the_slow_way_and_stay_owner)
 {
 	struct cmr_seat seat = { 0 };

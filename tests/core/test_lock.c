@@ -63,6 +63,35 @@ CMR_TEST(waiting_outlasts_a_long_hold)
 	CHECK(atomic_load(&entered));
 }
 
+static atomic_bool got_through;
+
+static void *enter_cancelled(void *nothing)
+{
+	pthread_cancel(pthread_self()); /* takes effect at the next cancellation point */
+	cmr_lock_take(&shared);
+	cmr_lock_drop(&shared);
+	atomic_store(&got_through, true);
+	pthread_testcancel();
+	return nothing;
+}
+
+/* Who is cancelled while it waits gets the lock and gives it back first. */
+CMR_TEST(waiting_is_no_cancellation_point)
+{
+	pthread_t thread;
+	void *result;
+
+	cmr_lock_take(&shared);
+	REQUIRE(pthread_create(&thread, NULL, enter_cancelled, NULL) == 0);
+	cmr_nap(50000000);
+	CHECK(!atomic_load(&got_through));
+	cmr_lock_drop(&shared);
+	pthread_join(thread, &result);
+	CHECK(atomic_load(&got_through));
+	CHECK(result == PTHREAD_CANCELED);
+	CHECK_EQ_U64(atomic_load(&shared.held), 0);
+}
+
 #ifdef CMR_DEBUG_LOCKS
 
 static void (*refused_body)(void);

@@ -2,7 +2,6 @@
 
 #include <sched.h>
 #include <stddef.h>
-#include <time.h>
 
 #include "os/thread.h"
 
@@ -23,8 +22,6 @@
 
 static void wait_until_out(const struct cmr_seat *seat)
 {
-	const struct timespec nap = { .tv_sec = 0, .tv_nsec = 20000 };
-
 	for (unsigned turn = 0; atomic_load_explicit(&seat->inside, memory_order_acquire) != 0;
 	     turn++) {
 		if (turn < SPINS)
@@ -32,7 +29,7 @@ static void wait_until_out(const struct cmr_seat *seat)
 		if (turn < SPINS + YIELDS)
 			sched_yield();
 		else
-			clock_nanosleep(CLOCK_MONOTONIC, 0, &nap, NULL);
+			cmr_nap(20000);
 	}
 }
 

@@ -1,8 +1,11 @@
 #include "os/lock.h"
 
+#include <errno.h>
 #include <sched.h>
 #include <stddef.h>
+#include <sys/syscall.h>
 #include <time.h>
+#include <unistd.h>
 
 /* Turns in lock_slow. A holder is done within a microsecond unless it was preempted, so: spin for
  * about that long, then give the processor away, and sleep where that does not help (the holder has
@@ -19,10 +22,17 @@ static inline void pause_processor(void)
 #endif
 }
 
+void cmr_nap(long nanoseconds)
+{
+	const struct timespec nap = { .tv_sec = 0, .tv_nsec = nanoseconds };
+	int saved = errno;
+
+	(void)syscall(SYS_clock_nanosleep, CLOCK_MONOTONIC, 0, &nap, NULL);
+	errno = saved;
+}
+
 void cmr_lock_slow(struct cmr_lock *lock)
 {
-	const struct timespec nap = { .tv_sec = 0, .tv_nsec = 20000 };
-
 	for (unsigned turn = 0;; turn++) {
 		uint32_t free = 0;
 
@@ -36,7 +46,7 @@ void cmr_lock_slow(struct cmr_lock *lock)
 		else if (turn < SPINS + YIELDS)
 			sched_yield();
 		else
-			clock_nanosleep(CLOCK_MONOTONIC, 0, &nap, NULL); /* leaves errno */
+			cmr_nap(20000);
 	}
 }
 
@@ -44,7 +54,6 @@ void cmr_lock_slow(struct cmr_lock *lock)
 
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 /* All locks of one rank may be held at a fork: 64 shards in each of two planes, and the rest. */
 #define MOST_HELD 160

@@ -30,6 +30,11 @@ struct cmr_lock {
 };
 #define CMR_LOCK(r) { 0, (r) }
 
+/* Sleeps so many nanoseconds, below a second, or less. Unlike the C library's functions it is no
+ * cancellation point: pthread_cancel must not unwind a thread out of an event. errno is preserved.
+ * [nomalloc] */
+void cmr_nap(long nanoseconds);
+
 /* Spins, then yields, then sleeps, until LOCK is taken. [nomalloc] */
 void cmr_lock_slow(struct cmr_lock *lock);
 

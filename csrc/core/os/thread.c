@@ -250,7 +250,6 @@ static bool membarrier_everywhere(void)
 
 static void protect_everywhere(void)
 {
-	const struct timespec millisecond = { .tv_sec = 0, .tv_nsec = 1000000 };
 	size_t page = (size_t)sysconf(_SC_PAGESIZE);
 	volatile char *memory =
 		mmap(NULL, page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -260,7 +259,7 @@ static void protect_everywhere(void)
 		mprotect((void *)(uintptr_t)memory, page, PROT_READ);
 		munmap((void *)(uintptr_t)memory, page);
 	}
-	clock_nanosleep(CLOCK_MONOTONIC, 0, &millisecond, NULL);
+	cmr_nap(1000000);
 }
 
 /* Q2 in the head of this file. */
@@ -354,7 +353,6 @@ static int64_t now_ns(void)
  * threads that begin or end inside an event need it. */
 static bool wait_for_marked(uintptr_t bit, uint8_t mark)
 {
-	const struct timespec nap = { .tv_sec = 0, .tv_nsec = 50000 };
 	int64_t deadline = now_ns() + QUIESCE_NS;
 	bool quiet;
 
@@ -371,7 +369,7 @@ static bool wait_for_marked(uintptr_t bit, uint8_t mark)
 		if (turn < QUIESCE_YIELDS)
 			sched_yield();
 		else
-			clock_nanosleep(CLOCK_MONOTONIC, 0, &nap, NULL);
+			cmr_nap(50000);
 	}
 }
 

@@ -86,14 +86,13 @@ static _Atomic unsigned forking;
 /* False: time is up. */
 static bool wait_for_none(_Atomic unsigned *busy)
 {
-	const struct timespec nap = { .tv_sec = 0, .tv_nsec = 20000 };
 	struct timespec begin, now;
 
 	if (atomic_load(busy) == 0)
 		return true;
 	clock_gettime(CLOCK_MONOTONIC, &begin);
 	do {
-		clock_nanosleep(CLOCK_MONOTONIC, 0, &nap, NULL);
+		cmr_nap(20000);
 		if (atomic_load(busy) == 0)
 			return true;
 		clock_gettime(CLOCK_MONOTONIC, &now);

@@ -1,0 +1,87 @@
+"""Forks by several threads while others allocate; every child measures, too."""
+
+import os
+import threading
+import warnings
+
+from harness import churn
+
+FORKS = 6
+
+warnings.filterwarnings("ignore", ".*fork", DeprecationWarning)
+
+
+def child(stress, families, seed, end):
+    """In the child: a measurement of its own, exact; its events for the parent."""
+    stress.events = 0
+    stress.take()
+    steps, no = 4000, 0
+    with stress.measured(collect=None) as own:
+        stress.pound.pound(seed, steps, families, no)
+    own.expect_alone(stress.take())
+    with stress.measured() as threaded:
+        stress.same(churn, 3)
+        stress.pound.team(2, seed, 2000, families)
+    tally = stress.take()
+    threaded.expect(tally.count, tally.bytes, blocks_more=10_000, more=8 << 20)
+    os.write(end, f"events {stress.events}\n".encode())
+
+
+def fork(stress, families, seed):
+    """Fork; what the child wrote."""
+    begin, end = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        status = 1
+        try:
+            child(stress, families, seed, end)
+            status = 0
+        except BaseException as error:
+            os.write(end, f"{type(error).__name__}: {error}"[:4000].encode())
+        finally:
+            os._exit(status)
+    os.close(end)
+    with open(begin) as pipe:
+        text = pipe.read()
+    status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    assert status == 0, (status, text)
+    return text
+
+
+def round(stress):
+    families = stress.families()
+    stress.first(churn, 3)
+    over, texts = threading.Event(), []
+
+    def forking(first):
+        for seed in range(first, first + FORKS):
+            texts.append(fork(stress, families, seed))
+
+    def working():
+        while not over.is_set():
+            stress.same(churn, 3)
+
+    stress.pound.crew_start(2, stress.seed(), families)
+    with stress.measured() as measured:
+        workers = stress.threads(working)
+        stress.at_once(lambda: forking(0), lambda: forking(100))
+        over.set()
+        for thread in workers:
+            thread.join()
+        stress.pound.crew_pause()
+    assert measured.m.children["fork"] == 2 * FORKS
+    count, size = stress.pound.crew_numbers()[:2]
+    assert measured.m.count <= count + 50_000_000 and size > 0
+    assert len(texts) == 2 * FORKS
+    for text in texts:
+        stress.events_of_child(text)
+    # Whatever the forks did, the parent's numbers are still right.
+    yes, no = 1, 0
+    with stress.measured(collect=None) as exact:
+        stress.pound.crew_resume(yes)
+        stress.pound.pound(yes, 20_000, yes, no)
+        stress.pound.crew_pause()
+    own, numbers = stress.take(), stress.pound.crew_numbers()
+    exact.expect(own.count + numbers[0], own.bytes + numbers[1])
+    assert exact.m.current == numbers[3] and numbers[7] == 0
+    stress.pound.crew_stop()

@@ -1,0 +1,62 @@
+"""Collections of all kinds: by hand in threads, by themselves, with finalizers that allocate."""
+
+import gc
+import weakref
+
+from harness import SLACK, churn
+
+
+class Node:
+    alive = 0
+
+    def __init__(self):
+        Node.alive += 1
+        self.me, self.more = self, [bytearray(100) for _ in range(5)]
+
+    def __del__(self):
+        Node.alive -= 1
+        self.more = [str(Node.alive) * 10, churn]
+
+
+def round(stress):
+    families = stress.families(python=True)
+    stress.first(churn, 4)
+    called = []
+    dead = []
+
+    def callback(phase, info):
+        called.append(phase)
+
+    def making():
+        for i in range(300):
+            node = Node()
+            dead.append(weakref.ref(node, lambda _: bytes(100)))
+            if i % 100 == 0:
+                stress.same(churn, 4)
+                stress.pound.pound(i, 4000, families, 0)
+
+    def collecting():
+        for i in range(30):
+            gc.collect(i % 3)
+
+    def freezing():
+        for _ in range(5):
+            gc.freeze()
+            stress.pound.pound(1, 2000, families, 1)
+            gc.unfreeze()
+
+    gc.callbacks.append(callback)
+    try:
+        with stress.measured() as measured:
+            stress.at_once(making, making, collecting, freezing)
+            gc.collect()
+            left = sum(ref() is not None for ref in dead)
+            dead.clear()
+    finally:
+        gc.callbacks.remove(callback)
+    gc.collect()
+    assert left == 0 and Node.alive == 0, (left, Node.alive)
+    tally = stress.take()
+    assert tally.works == 11
+    measured.expect(tally.count, tally.bytes, blocks_more=2_000_000, more=4 * SLACK)
+    assert called.count("start") == called.count("stop") > 10

@@ -1,0 +1,60 @@
+"""Ten thousand starts and stops while threads of C and of Python allocate."""
+
+import sys
+import threading
+
+import cmemray
+from harness import MODES, churn
+
+STARTS = 2500
+
+
+def round(stress):
+    pound, families, yes, no = stress.pound, stress.families(), 1, 0
+    for seed in range(4):
+        stress.first(churn, seed)
+    pound.crew_start(2, stress.seed(), families)
+    over = threading.Event()
+
+    def python():
+        while not over.is_set():
+            for seed in range(4):
+                stress.same(churn, seed)
+
+    def starts():
+        for i in range(STARTS // 10):
+            with cmemray.measure(**{**MODES[i % len(MODES)], "collect": None}):
+                pass
+
+    sys.setswitchinterval(1e-4)
+    others = stress.threads(python, starts)
+    for i in range(STARTS - STARTS // 10):
+        # A full collection now and then only: it takes as long as a hundred starts.
+        options = {**MODES[i % len(MODES)], "collect": True if i % 100 == 1 else None}
+        with stress.measured(counts=False, **options):
+            pass
+    with stress.measured():
+        stress.same(churn, 1)
+        pound.crew_pause()
+    over.set()
+    for thread in others:
+        thread.join()
+    stress.check()
+    # Now with the crew alone, so that each number is known.
+    for _ in range(20):
+        exact(stress, pound, yes, no)
+    pound.crew_stop()
+
+
+def exact(stress, pound, yes, no):
+    with stress.measured(collect=None) as window:
+        pound.crew_resume(yes)
+        pound.pound(yes, 2000, yes, yes)
+        pound.crew_pause()
+    own = stress.take()
+    count, size, _, live, live_blocks, peak, peaks, damaged = pound.crew_numbers()
+    window.expect(count + own.count, size + own.bytes)
+    assert window.m.current == live
+    assert window.usage["current_blocks"] == live_blocks
+    assert max(peak, own.peak) <= window.m.peak <= peaks + own.peak
+    assert damaged == 0
