@@ -10,6 +10,7 @@ VENV ?= .venv
 PYTEST_ARGS ?=
 TESTS ?= tests
 BENCH_ARGS ?=
+PEER_ARGS ?=
 PYTHONS ?= 3.11 3.12 3.13@debian 3.13t 3.14 3.15
 BIN := $(CURDIR)/$(VENV)/bin
 export PYTHON VENV
@@ -123,6 +124,14 @@ suites: env  ## public packages' test suites alone: outcomes and time ratios
 	$(BIN)/python -m bench.suites $(BENCH_ARGS)
 bench-docs: env  ## write the tables of docs/performance.md from the latest results of make bench
 	$(BIN)/python -m bench.docs
+
+.PHONY: peer-check suites-outcomes
+peer-check: env-test install  ## the scenarios of tests/regression with pytest-memray and with this plugin, side by side
+	$(BIN)/python -P tools/peer_check.py $(PEER_ARGS)
+suites-outcomes:  ## other people's suites, plain and measured, on PYTHONS: which tests come out otherwise
+	@for version in $(filter-out %@debian %t,$(PYTHONS)); do \
+	    tools/pythons.sh run $$version bash -c '"$$PYTHON" -m bench.suites.outcomes $(BENCH_ARGS)' || failed=1; \
+	done; $(PYTHON) -m bench.suites.outcomes --only-write; exit $${failed:-0}
 
 .PHONY: docs
 docs: env-test  ## check that what the documents name and link to exists

@@ -124,6 +124,19 @@ SUITES = (
 )
 
 
+#: More suites, of which only the outcomes are compared: of threads, processes and event loops.
+OUTCOMES_ONLY = (
+    # Without pools of processes, which take minutes.
+    Suite(
+        "joblib",
+        ("--pyargs", "joblib.test", "-k", "not loky and not multiprocessing and not timeout"),
+        timeout=1200,
+    ),
+    Suite("tornado", ("--pyargs", "tornado.test"), timeout=600),
+)
+OUTCOMES_BASE = (*BASE, "joblib==1.6.0", "tornado==6.5.10", "setuptools", "threadpoolctl")
+
+
 @dataclass(frozen=True)
 class Mode:
     """One way to run a suite. `plugin` is "none", "ours" or "peer".
@@ -148,6 +161,7 @@ MODES = (
     Mode("plain", "none"),
     Mode("installed", "ours"),
     Mode("memray", "ours", ("--memray",)),
+    Mode("exact", "ours", ("--memray", "-o", "memray_attribution=exact")),
     # Not timed: every test's own peak, which "twice" needs. Only what a report shows is sent else.
     Mode("peaks", "ours", ("--memray", "--hide-memray-summary", "--most-allocations=0")),
     Mode("limit", "ours", marker=("limit_memory", "100 GB")),

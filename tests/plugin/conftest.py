@@ -1,8 +1,9 @@
-"""Extensions that some of these tests build are in tests/fixtures."""
+"""Modules of this folder and of tests/fixtures, for its tests."""
 
 import sys
 from pathlib import Path
 
-FIXTURES = Path(__file__).resolve().parents[1] / "fixtures"
-if str(FIXTURES) not in sys.path:
-    sys.path.insert(0, str(FIXTURES))
+HERE = Path(__file__).resolve().parent
+for folder in (HERE, HERE.parent / "fixtures"):
+    if str(folder) not in sys.path:
+        sys.path.insert(0, str(folder))

@@ -1,268 +1,131 @@
-"""Item kind x marker x outcome: the table of verdicts, stated once, and run as one project.
-
-A body either allocates 4 MB for a moment ("big"), keeps 100 kB ("leak"), or neither, and then
-passes, fails, skips and so on. The table says which word pytest ends the test with.
-"""
+"""Item kind x marker x body x end: the table of verdicts (verdict_table.py), run as one project a kind."""
 
 import dataclasses
-import itertools
+import re
+import sys
+import sysconfig
+import textwrap
 
 import pytest
+import verdict_table
+from verdict_table import Case
 
-MEMORY = "MEMORY PROBLEMS"
-MARKERS = {
-    "none": [],
-    "wide": ['limit_memory("100 MB")'],
-    "tight": ['limit_memory("1 MB")'],
-    "leaks": ['limit_leaks("10 KB")'],
-    "both": ['limit_memory("1 MB")', 'limit_leaks("10 KB")'],
-}
-BODIES = {"small": "pass", "big": "bytearray(4_000_000)", "leak": "KEPT.append(bytearray(100_000))"}
-ENDS = {
-    "passes": "",
-    "fails": "assert 1 == 2",
-    "raises": "raise RuntimeError('by itself')",
-    "skips": "pytest.skip('in the middle')",
-}
-#: Marker and body that fail a test which passes otherwise.
-OVER = {("tight", "big"), ("leaks", "leak"), ("both", "big"), ("both", "leak")}
-#: What a test ends with by itself.
-BY_ITSELF = {"passes": "PASSED", "fails": "FAILED", "raises": "FAILED", "skips": "SKIPPED"}
+#: Where objects can be followed.
+OBJECTS = sys.version_info >= (3, 13, 3) and not sysconfig.get_config_var("Py_GIL_DISABLED")
 
-
-@dataclasses.dataclass(frozen=True)
-class Kind:
-    """How a test of this kind is written; `wrap` indents the body into it."""
-
-    header: str
-    test: str
-    indent: int
-    footer: str = ""
-    prefix: str = ""
-
-    def source(self, name: str, markers: list[str], body: str) -> str:
-        marks = [f"@pytest.mark.{marker}" for marker in markers]
-        outer = " " * (self.indent - 4)
-        lines = [*(outer + mark for mark in marks), *(outer + line for line in self.lines(name))]
-        lines += [" " * self.indent + line for line in body.splitlines()]
-        return "\n".join(lines) + "\n"
-
-    def lines(self, name: str) -> list[str]:
-        return self.test.format(name=name).splitlines()
-
-
-KINDS = {
-    "function": Kind("", "def {name}():", 4),
-    "method": Kind("class TestIt:\n", "def {name}(self):", 8, prefix="TestIt::"),
-    "unittest": Kind("class TestIt(unittest.TestCase):\n", "def {name}(self):", 8, "", "TestIt::"),
-    "unittest_async": Kind(
-        "class TestIt(unittest.IsolatedAsyncioTestCase):\n",
-        "async def {name}(self):",
-        8,
-        "",
-        "TestIt::",
-    ),
-    "hypothesis": Kind("", "@once\n@given(st.booleans())\ndef {name}(b):", 4),
-    "anyio": Kind("", "@pytest.mark.anyio\nasync def {name}():", 4),
-    "asyncio": Kind("", "@pytest.mark.asyncio\nasync def {name}():", 4),
-}
 HEADER = """
 import unittest
 import warnings
 
 KEPT = []
 """
-PLUGINS = {
-    "anyio": (
-        "anyio.pytest_plugin",
-        "import anyio\n\n@pytest.fixture\ndef anyio_backend():\n    return 'asyncio'\n\n",
+#: Errors around tests of every kind, by their name.
+CONFTEST = """
+import pytest
+
+@pytest.fixture(autouse=True)
+def _around(request):
+    if request.node.name.partition("[")[0].endswith("setuperror"):
+        raise RuntimeError("in set-up")
+    yield
+    if request.node.name.partition("[")[0].endswith("teardownerror"):
+        raise RuntimeError("in teardown")
+"""
+
+
+@dataclasses.dataclass(frozen=True)
+class Kind:
+    """How a test of this kind is written in test_it.py. `{name}` and `{body}` stand for themselves, and
+    names of tests have `prefix` and `suffix` around them."""
+
+    test: str
+    header: str = ""
+    prefix: str = ""
+    suffix: str = ""
+    plugin: str = ""
+
+    def source(self, case: Case) -> str:
+        """One test."""
+        *_, indent = re.findall(r"^( *){body}", self.test, re.M)
+        body = textwrap.indent(case.source, indent).removeprefix(indent)
+        text = self.test.format(name=case.name, body=body)
+        outer = " " * (len(text) - len(text.lstrip(" ")))
+        return "".join(f"{outer}@pytest.mark.{one}\n" for one in case.markers) + text + "\n\n"
+
+
+_CASE = "class TestIt(unittest.TestCase):\n"
+_METHOD = "    def {name}(self):\n        {body}\n"
+KINDS = {
+    "function": Kind("def {name}():\n    {body}\n"),
+    "parametrized": Kind(
+        "@pytest.mark.parametrize('n', [3])\ndef {name}(n):\n    {body}\n", suffix="[3]"
     ),
-    "asyncio": ("pytest_asyncio.plugin", ""),
-    "hypothesis": (
-        "_hypothesis_pytestplugin",
-        "from hypothesis import given, settings, strategies as st\n\n"
-        "once = settings(max_examples=1, database=None, deadline=None)\n\n",
+    "method": Kind(_METHOD, "class TestIt:\n", "TestIt::"),
+    "unittest": Kind(_METHOD, _CASE, "TestIt::"),
+    "unittest_async": Kind(
+        "    async def {name}(self):\n        {body}\n",
+        "class TestIt(unittest.IsolatedAsyncioTestCase):\n",
+        "TestIt::",
+    ),
+    "subtests": Kind(
+        "    def {name}(self):\n        with self.subTest(n=1):\n            bytearray(10)\n"
+        "        {body}\n",
+        _CASE,
+        "TestIt::",
+    ),
+    "hypothesis": Kind(
+        "@once\n@given(st.booleans())\ndef {name}(b):\n    {body}\n",
+        "from hypothesis import Phase, given, settings, strategies as st\n\n"
+        "once = settings(max_examples=1, database=None, deadline=None, phases=[Phase.generate])\n\n",
+        plugin="_hypothesis_pytestplugin",
+    ),
+    "anyio": Kind(
+        "@pytest.mark.anyio\nasync def {name}():\n    {body}\n",
+        "import anyio\n\n@pytest.fixture\ndef anyio_backend():\n    return 'asyncio'\n\n",
+        plugin="anyio.pytest_plugin",
+    ),
+    "asyncio": Kind(
+        "@pytest.mark.asyncio\nasync def {name}():\n    {body}\n",
+        plugin="pytest_asyncio.plugin",
     ),
 }
 
-
-def expected(marker: str, body: str, end: str) -> str:
-    """The verdict table."""
-    if end == "passes" and (marker, body) in OVER:
-        return MEMORY
-    return BY_ITSELF[end]
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_the_table(project, need, kind: str) -> None:
-    plugins: tuple[str, ...] = ()
-    how = KINDS[kind]
-    source = HEADER
-    if kind in PLUGINS:
-        plugin, imports = PLUGINS[kind]
-        plugins = (need(plugin),)
-        source += imports
-    source += how.header
-    table = {}
-    for marker, body, end in itertools.product(MARKERS, BODIES, ENDS):
-        name = f"test_{marker}_{body}_{end}"
-        text = f"{BODIES[body]}\n{ENDS[end]}".strip()
-        source += how.source(name, MARKERS[marker], text) + "\n"
-        table[how.prefix + name] = expected(marker, body, end)
-    result = project.run_tests(source, "-rA", "-W", "ignore", plugins=plugins)
-    found = project.outcomes(result)
-    # Skips are folded into one line for each place in the file.
-    skipped = {name for name, word in table.items() if word == "SKIPPED"}
-    assert found == {name: word for name, word in table.items() if name not in skipped}
-    assert result.parseoutcomes()["skipped"] == len(skipped)
-    assert result.ret == pytest.ExitCode.TESTS_FAILED
-
-
-XFAIL = """
-@pytest.mark.xfail(strict=True)
-@pytest.mark.limit_memory("1 MB")
-def test_strict():
-    bytearray(4_000_000)
-
-@pytest.mark.xfail(strict=True, raises=AssertionError)
-@pytest.mark.limit_memory("1 MB")
-def test_assertion():
-    bytearray(4_000_000)
-
-@pytest.mark.xfail(strict=True, raises=cmemray.LimitExceeded)
-@pytest.mark.limit_leaks("1 KB")
-def test_raises():
-    _kept.append(bytearray(4_000_000))
-
-@pytest.mark.xfail(strict=True, raises=KeyError)
-@pytest.mark.limit_memory("1 MB")
-def test_other_error():
-    bytearray(4_000_000)
-
-@pytest.mark.xfail(strict=True)
-@pytest.mark.limit_memory("100 MB")
-def test_kept():
-    bytearray(4_000_000)
-
-@pytest.mark.xfail
-@pytest.mark.limit_memory("1 MB")
-def test_imperative():
-    bytearray(4_000_000)
-    pytest.xfail("by hand")
-"""
-
-
-def test_xfail_sees_a_passed_limit_as_any_failure(project) -> None:
-    result = project.run_tests("import cmemray\n" + XFAIL, "-rA")
-    assert project.outcomes(result) == {
-        "test_strict": "XFAIL",
-        "test_assertion": "XFAIL",
-        "test_raises": "XFAIL",
-        "test_other_error": "MEMORY PROBLEMS",
-        "test_kept": "FAILED",
-        "test_imperative": "XFAIL",
-    }
-
-
-DOCTESTS = '''
-"""
->>> len(bytearray(4_000_000))
-4000000
-"""
-
-def small():
-    """
-    >>> 1 + 1
-    2
-    """
-
-def wrong():
-    """
-    >>> len(bytearray(4_000_000))
-    3
-    """
-'''
-
-
-def test_doctest_items_are_measured(project) -> None:
-    project.ini("memray_default_limit = 1 MB")
-    project.write("shop.py", DOCTESTS)
-    result = project.run("--doctest-modules", "--memray", "-rA", plugins=())
-    words = project.outcomes(result)
-    assert words == {"shop": "MEMORY PROBLEMS", "shop.small": "PASSED", "shop.wrong": "FAILED"}
-    result.stdout.fnmatch_lines(
-        ["MEMORY PROBLEMS shop.py::shop - *% from <module> (<doctest shop[[]0[]]>:1)"]
-    )
-
-
-SUBTESTS = """
-import unittest
-
-class TestIt(unittest.TestCase):
-    @pytest.mark.limit_memory("1 MB")
-    def test_over(self):
-        for n in range(3):
-            with self.subTest(n=n):
-                bytearray(1_000_000 * n)
-
-    @pytest.mark.limit_memory("1 MB")
-    def test_within(self):
-        for n in range(3):
-            with self.subTest(n=n):
-                bytearray(1_000 * n)
-
-    @pytest.mark.limit_memory("1 MB")
-    def test_failing(self):
-        for n in range(3):
-            with self.subTest(n=n):
-                bytearray(1_000_000 * n)
-                self.assertNotEqual(n, 1)
-"""
-
-
-def test_subtests_are_measured_as_one_test(project) -> None:
-    result = project.run_tests(SUBTESTS, "-rA")
-    words = project.outcomes(result)
-    assert words["TestIt::test_over"] == "MEMORY PROBLEMS"
-    assert words["TestIt::test_within"] == "PASSED"
-    assert words["TestIt::test_failing"] in ("FAILED", "MEMORY PROBLEMS")
-
-
-SUBTEST_FIXTURE = """
-@pytest.mark.limit_memory("1 MB")
-def test_over(subtests):
-    for n in range(3):
-        with subtests.test(n=n):
-            bytearray(1_000_000 * n)
-
-@pytest.mark.limit_memory("1 MB")
-def test_within(subtests):
-    with subtests.test():
-        bytearray(1_000)
-"""
-
-
-@pytest.mark.skipif(
-    int(pytest.__version__.partition(".")[0]) < 9, reason="the subtests fixture is of pytest 9"
-)
-def test_the_subtests_fixture(project) -> None:
-    result = project.run_tests(SUBTEST_FIXTURE, "-rA")
-    words = project.outcomes(result)
-    assert words["test_over"] == "MEMORY PROBLEMS"
-    assert words["test_within"] == "PASSED"
-
-
-CUSTOM = """
+#: Marks tests that have no place for a decorator.
+MARKED = """
 import pytest
+
+MARKERS = {markers}
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        for source in MARKERS.get(item.name.rpartition(".")[2], ()):
+            item.add_marker(eval("pytest.mark." + source))
+"""
+
+ITEMS = r"""
+KEPT = []
 
 class Sheet(pytest.File):
     def collect(self):
-        for line in self.path.read_text().split():
-            yield Cell.from_parent(self, name=line)
+        for text in self.path.read_text().split("\n---\n"):
+            name, _, body = text.partition(":\n")
+            yield Cell.from_parent(self, name=name, body=compile(body, "cell", "exec"))
 
 class Cell(pytest.Item):
+    def __init__(self, *, body, **more):
+        super().__init__(**more)
+        self.body = body
+
+    def setup(self):
+        if self.name.endswith("setuperror"):
+            raise RuntimeError("in set-up")
+
     def runtest(self):
-        bytearray(int(self.name))
+        exec(self.body, {"KEPT": KEPT, "pytest": pytest})
+
+    def teardown(self):
+        if self.name.endswith("teardownerror"):
+            raise RuntimeError("in teardown")
 
 def pytest_collect_file(parent, file_path):
     if file_path.suffix == ".sheet":
@@ -270,169 +133,79 @@ def pytest_collect_file(parent, file_path):
 """
 
 
-def test_items_of_other_plugins_are_measured(project) -> None:
-    project.ini("memray_default_limit = 1 MB")
-    project.write("conftest.py", CUSTOM)
-    project.write("a.sheet", "1000 4000000")
-    result = project.run("-rA")
-    assert project.outcomes(result) == {"1000": "PASSED", "4000000": "MEMORY PROBLEMS"}
+def words(lines: list[str]) -> dict[str, str]:
+    """pytest's word, or words, for each test of a run with -rA."""
+    found: dict[str, str] = {}
+    for line in lines:
+        known = re.match(r"(PASSED|FAILED|MEMORY PROBLEMS|XFAIL|XPASS|ERROR) \S*?::(\S+)", line)
+        if known:
+            word, name = known.groups()
+            found[name] = f"{found[name]}, {word}" if name in found else word
+    # What fails is told after what has an error.
+    return {
+        name: ", ".join(reversed(word.split(", "))) if word.startswith("ERROR,") else word
+        for name, word in found.items()
+    }
 
 
-PAST_OUR_HOOK = """
-from _pytest.reports import TestReport
-from _pytest.runner import CallInfo
-
-def pytest_runtest_protocol(item, nextitem):
-    item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
-    for when in ("setup", "call", "teardown"):
-        call = CallInfo.from_call(item.obj if when == "call" else lambda: None, when)
-        report = TestReport.from_item_and_call(item, call)
-        item.ihook.pytest_runtest_logreport(report=report)
-    item.ihook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
-    return True
-"""
-
-
-def test_a_test_that_cannot_be_measured_says_so(project) -> None:
-    project.write("conftest.py", PAST_OUR_HOOK)
-    result = project.run_tests(
-        "@pytest.mark.limit_memory('1 KB')\ndef test_it():\n    bytearray(4_000_000)\n"
-        "def test_unmarked():\n    pass\n"
-    )
-    result.assert_outcomes(passed=2)
-    result.stdout.fnmatch_lines(
-        ["*MEMRAY NOTES*", "test_it.py::test_it: not measured: its plugin ran it past*"]
-    )
-    result.stdout.no_fnmatch_line("*test_unmarked*not measured*")
+def check(result: pytest.RunResult, prefix: str = "", suffix: str = "") -> None:
+    table = {prefix + one.name + suffix: one.word(OBJECTS) for one in verdict_table.cases()}
+    # Skips are folded into one line for each place in the file.
+    skipped = {name for name, word in table.items() if word == "SKIPPED"}
+    found = words(result.outlines)
+    wrong = {
+        name: (found.get(name), word)
+        for name, word in table.items()
+        if name not in skipped and found.get(name) != word
+    }
+    assert wrong == {}
+    assert found.keys() == table.keys() - skipped
+    assert result.parseoutcomes()["skipped"] == len(skipped)
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
 
 
-def test_a_failing_test_that_passed_its_limit_shows_both(project) -> None:
-    result = project.run_tests(
-        "@pytest.mark.limit_memory('1 MB')\ndef test_it():\n"
-        "    bytearray(4_000_000)\n    assert 1 == 2\n"
-        "@pytest.mark.limit_memory('100 MB')\ndef test_within():\n"
-        "    bytearray(4_000_000)\n    assert 1 == 2\n"
-    )
-    result.stdout.fnmatch_lines(
-        [
-            "E       assert 1 == 2",
-            "*- memray-max-memory -*",
-            "Test was limited to 1.0MiB but allocated 3.8MiB (+2.8MiB, 381%); ~100% from test_it*",
-            "List of allocations:",
-            "E       assert 1 == 2",
-            "*- memray-max-memory -*",
-            "Peak 3.8MiB, within the limit of 100.0MiB; ~100% from test_within (test_it.py:*)",
-            "FAILED test_it.py::test_it - assert 1 == 2",
-        ]
-    )
+ARGUMENTS = ("-rA", "--tb=no", "-W", "ignore")
 
 
-def test_a_test_that_skips_itself_is_noted_not_failed(project) -> None:
-    result = project.run_tests(
-        "@pytest.mark.limit_memory('1 MB')\ndef test_it():\n"
-        "    bytearray(4_000_000)\n    pytest.skip('later')\n",
-        "--memray",
-    )
-    result.assert_outcomes(skipped=1)
-    result.stdout.fnmatch_lines(
-        [
-            "Allocation results for test_it.py::test_it at the high watermark (skipped)",
-            "test_it.py::test_it: skipped, so not enforced: Test was limited to 1.0MiB but alloc*",
-        ]
-    )
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_table(project, need, kind: str) -> None:
+    how = KINDS[kind]
+    plugins = (need(how.plugin),) if how.plugin else ()
+    project.write("conftest.py", CONFTEST)
+    source = HEADER + how.header + "".join(map(how.source, verdict_table.cases()))
+    check(project.run_tests(source, *ARGUMENTS, plugins=plugins), how.prefix, how.suffix)
 
 
-def test_several_problems_of_one_test_are_one_failure(project) -> None:
-    result = project.run_tests(
-        "@pytest.mark.limit_memory('1 MB')\n@pytest.mark.limit_leaks('1 KB')\ndef test_it():\n"
-        "    _kept.append(bytearray(4_000_000))\n"
-    )
-    result.assert_outcomes(failed=1)
-    result.stdout.fnmatch_lines(
-        [
-            "Test was limited to 1.0MiB but allocated 3.8MiB*",
-            "Test was allowed to leak 1.0KiB per location but at least one location leaked more: 3*",
-            "*- memray-max-memory -*",
-            "List of allocations:",
-            "*- memray-leaked-memory -*",
-            "List of leaked allocations:",
-        ]
-    )
+def markers() -> dict[str, tuple[str, ...]]:
+    return {one.name: one.markers for one in verdict_table.cases()}
 
 
-def test_a_raising_filter_fails_its_test_with_its_traceback(project) -> None:
-    result = project.run_tests(
-        """
-def keep(stack):
-    raise KeyError("what was I thinking")
-
-@pytest.mark.limit_leaks("1 KB", filter_fn=keep)
-def test_it():
-    _kept.append(bytearray(4_000_000))
-
-def test_other():
-    pass
-"""
-    )
-    result.assert_outcomes(passed=1, failed=1)
-    result.stdout.fnmatch_lines(["*def keep(stack):", "E * KeyError: 'what was I thinking'"])
-    result.stdout.no_fnmatch_line("*session.py*")
+def test_the_table_of_doctests(project) -> None:
+    project.write("conftest.py", CONFTEST + MARKED.format(markers=markers()))
+    source = "import pytest\n\nKEPT = []\n\n"
+    for one in verdict_table.cases():
+        # The value of an expression would be an output.
+        lines = one.source.replace("bytearray(4_000_000)", "_ = len(bytearray(4_000_000))")
+        text = "".join(f"    >>> {line}\n" for line in lines.splitlines())
+        source += f'def {one.name}():\n    """\n{text}    """\n\n'
+    project.write("shop.py", source)
+    check(project.run("--doctest-modules", *ARGUMENTS), "shop.")
 
 
-def test_ctrl_c_and_exit_end_the_run_as_always(project) -> None:
-    body = "@pytest.mark.limit_memory('1 MB')\ndef test_it():\n    bytearray(4_000_000)\n    {}\n"
-    result = project.run_tests(body.format("raise KeyboardInterrupt"))
-    assert result.ret == pytest.ExitCode.INTERRUPTED
-    result = project.run_tests(body.format("pytest.exit('enough', returncode=7)"))
-    assert result.ret == 7
-    assert "INTERNALERROR" not in result.stdout.str()
-
-
-def test_pdb_enters_on_a_passed_limit(project) -> None:
+def test_the_table_of_other_items(project) -> None:
+    project.write("conftest.py", MARKED.format(markers=markers()) + ITEMS)
     project.write(
-        "nopdb.py",
-        "class Pdb:\n    def __init__(self, *args, **kwargs): pass\n"
-        "    def reset(self): pass\n"
-        "    def interaction(self, *args): print('PDB WAS HERE')\n",
+        "all.sheet",
+        "\n---\n".join(f"{one.name}:\n{one.source}" for one in verdict_table.cases()),
     )
-    result = project.run_tests(
-        "@pytest.mark.limit_memory('1 MB')\ndef test_it():\n    bytearray(4_000_000)\n",
-        "--pdb",
-        "--pdbcls=nopdb:Pdb",
-    )
-    result.stdout.fnmatch_lines(["*Test was limited to 1.0MiB*", "PDB WAS HERE"])
+    check(project.run(*ARGUMENTS))
 
 
-def test_exitfirst_stops_at_a_passed_limit(project) -> None:
-    result = project.run_tests(
-        "@pytest.mark.limit_memory('1 MB')\ndef test_it():\n    bytearray(4_000_000)\n"
-        "def test_other():\n    pass\n",
-        "-x",
-    )
-    result.assert_outcomes(failed=1)
-    result.stdout.fnmatch_lines(["*stopping after 1 failures*"])
+def test_every_kind_of_the_table_is_run() -> None:
+    assert [*KINDS, "doctest", "item"] == list(verdict_table.KINDS)
 
 
-def test_at_a_limit_of_zero_a_test_that_leaves_nothing_passes(project) -> None:
-    result = project.run_tests(
-        """
-@pytest.fixture
-def number():
-    return 3
-
-@pytest.mark.limit_leaks("0 B")
-def test_nothing(number):
-    pass
-
-class TestIt:
-    @pytest.mark.limit_leaks("0 B")
-    def test_method(self, number):
-        bytearray(1000)
-
-@pytest.mark.limit_leaks("0 B")
-def test_a_little(number):
-    _kept.append(bytearray(1))
-"""
-    )
-    result.assert_outcomes(passed=2, failed=1)
-    result.stdout.fnmatch_lines(["MEMORY PROBLEMS test_it.py::test_a_little - *(test_it.py:*)*"])
+def test_the_guide_shows_the_table() -> None:
+    text = verdict_table.DOCUMENT.read_text()
+    assert verdict_table.written(text) == text
+    assert verdict_table.tables() in text
