@@ -294,12 +294,12 @@ static inline __attribute__((always_inline)) void hook_free(int domain, void *bl
 	static void name##_free(void *ctx, void *block)                                            \
 	{                                                                                          \
 		(void)ctx;                                                                         \
-		hook_free(domain, block);                                                     \
+		hook_free(domain, block);                                                          \
 	}                                                                                          \
 	static void name##_free_over_tool(void *ctx, void *block)                                  \
 	{                                                                                          \
 		(void)ctx;                                                                         \
-		free_general(domain, block);                                                  \
+		free_general(domain, block);                                                       \
 	}
 
 DOMAIN_HOOKS(raw, RAW)
