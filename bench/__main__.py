@@ -1,6 +1,6 @@
 """All benchmarks in one go, one table at the end.
 
-    python -m bench [--quick] [--only programs|suites|fixed|scale]
+    python -m bench [--quick] [--only programs|suites|fixed|scale] [--rounds N]
 
 Rows are programs and public packages' test suites; columns are this project's modes, those of memray
 and pytest-memray, and tracemalloc; a cell is the ratio of processor time to plain. After the table:
@@ -49,11 +49,13 @@ def _suite_rows(quick: bool, rounds: int, wheel: Path | None) -> list[report.Row
     return rows
 
 
-def _program_rows(quick: bool, rounds: int, wheel: Path | None) -> list[report.Row]:
+def _program_rows(
+    quick: bool, rounds: int, peer_rounds: int, wheel: Path | None
+) -> list[report.Row]:
     modes = list(worker.MODES)
     if quick:
         modes = [mode for mode in modes if mode not in ("memray-python", "memray-leaks")]
-    return run.measured(list(PROGRAMS), modes, rounds, 2, wheel)
+    return run.measured(list(PROGRAMS), modes, rounds, peer_rounds, wheel)
 
 
 def main() -> int:
@@ -62,6 +64,9 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--only", choices=_PARTS)
     parser.add_argument("--rounds", type=int, help="default 5 of programs, 3 of suites; quick: 1")
+    parser.add_argument(
+        "--peer-rounds", type=int, default=2, help="of programs with the peers; suites have one"
+    )
     parser.add_argument(
         "--wheel", type=Path, help="measure this wheel instead of building the tree"
     )
@@ -73,7 +78,7 @@ def main() -> int:
     rounds = arguments.rounds or (1 if quick else 5)
     found = results.Results.new(rounds)
     if "programs" in parts:
-        found.rows += _program_rows(quick, rounds, wheel)
+        found.rows += _program_rows(quick, rounds, arguments.peer_rounds, wheel)
     if "suites" in parts:
         found.rows += _suite_rows(quick, arguments.rounds or (1 if quick else 3), wheel)
     texts = []
