@@ -153,9 +153,11 @@ static bool make_arrays(struct cmr_decoder *d)
 	d->n_texts = cmr_codes_n_texts() + 1;
 	d->n_frames = cmr_intern_count(&known.frames) + 1;
 	d->n_stacks = cmr_intern_count(&known.stacks) + 1;
+	/* Arrays of pointers to objects. NOLINTBEGIN(bugprone-sizeof-expression) */
 	d->texts = PyMem_RawCalloc(d->n_texts, sizeof *d->texts);
 	d->frames = PyMem_RawCalloc(d->n_frames, sizeof *d->frames);
 	d->stacks = PyMem_RawCalloc(d->n_stacks, sizeof *d->stacks);
+	/* NOLINTEND(bugprone-sizeof-expression) */
 	if (d->texts != NULL && d->frames != NULL && d->stacks != NULL)
 		return true;
 	PyMem_RawFree(d->texts);

@@ -107,11 +107,14 @@ static uint64_t positive(int64_t value)
 	return value > 0 ? (uint64_t)value : 0;
 }
 
-/* VALUE * NUMERATOR / DENOMINATOR, rounded down, in full width. */
+/* VALUE * NUMERATOR / DENOMINATOR, rounded down, in full width; nothing of nothing is 0. */
 static uint64_t scale(uint64_t value, uint64_t numerator, uint64_t denominator, uint64_t *rest)
 {
 	wide product = (wide)value * numerator;
 
+	*rest = 0;
+	if (denominator == 0)
+		return 0;
 	*rest = (uint64_t)(product % denominator);
 	return (uint64_t)(product / denominator);
 }

@@ -138,7 +138,7 @@ static const char *compare_stacks(void)
 	uintptr_t address = (uintptr_t)cmr_frames_top();
 	PyFrameObject *frame = PyEval_GetFrame(), *back;
 	const char *mismatch = NULL;
-	struct raw_frame raw;
+	struct raw_frame raw = { 0 };
 
 	Py_XINCREF(frame);
 	while (frame != NULL && mismatch == NULL) {

@@ -12,6 +12,7 @@ static struct cmr_provider provider;
  * might, to show that the self-test notices and the tracker goes on without Python stacks. */
 static void break_layout(struct cmr_frame_layout *layout)
 {
+	/* At import, with the interpreter's lock. NOLINTNEXTLINE(concurrency-mt-unsafe) */
 	const char *field = getenv("CMEMRAY_TEST_BREAK_LAYOUT");
 
 	if (field == NULL)

@@ -2,10 +2,13 @@
 
 CMEMRAY_CORE_BUILDS names the Meson build folders whose tests/core holds the binaries, as
 "label=folder,label=folder", relative to the repository; the same test under a sanitizer is another
-item. Without the variable the folder of `make unit` is taken where it exists.
+item. Without the variable the folder of `make unit` is taken where it exists. CMEMRAY_CORE_UNDER is
+what to run each binary under.
 """
 
+import functools
 import os
+import shlex
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +17,10 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 EXIT_SKIPPED = 77  # CMR_TEST_EXIT_SKIPPED of cmr_test.h
-TIMEOUT = 120  # seconds; the longest takes a few under ThreadSanitizer
+#: A command that each binary is run under, such as valgrind with its options.
+UNDER = shlex.split(os.environ.get("CMEMRAY_CORE_UNDER", ""))
+# Seconds; the longest takes a few under ThreadSanitizer, and a minute under valgrind.
+TIMEOUT = 600 if UNDER else 120
 
 
 def build_folders() -> dict[str, Path]:
@@ -45,6 +51,51 @@ def all_cases() -> Iterator[object]:
                 yield pytest.param(binary, name, id=f"{label}-{binary.name}-{name}")
 
 
+def run(command: list[str | Path]) -> subprocess.CompletedProcess[str]:
+    """Run with what each sanitizer is to do; under valgrind, if CMEMRAY_CORE_UNDER says so."""
+    environment = dict(os.environ, ASAN_OPTIONS="detect_leaks=1:abort_on_error=1")
+    # A test forks in a signal handler, where the loader's own calloc would be reported.
+    environment["TSAN_OPTIONS"] = "halt_on_error=1:report_signal_unsafe=0"
+    environment["UBSAN_OPTIONS"] = "print_stacktrace=1"
+    if any(label.startswith("asan") for label in build_folders()) and not finds_leaks():
+        environment["ASAN_OPTIONS"] = "detect_leaks=0:abort_on_error=1"
+    return subprocess.run(
+        [*UNDER, *command], capture_output=True, text=True, timeout=TIMEOUT, env=environment
+    )
+
+
+def planted(folder: Path, fault: str, options: str = "") -> subprocess.CompletedProcess[str]:
+    """Run the fixture that has a fault on purpose."""
+    command = [*UNDER, folder / "tests" / "fixtures" / "core" / "planted_leak", fault]
+    environment = dict(os.environ, ASAN_OPTIONS=options)
+    return subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT, env=environment)
+
+
+@functools.cache
+def finds_leaks() -> bool:
+    """Whether LeakSanitizer works here: it traces its own process, which containers may refuse."""
+    folder = build_folders().get("asan")
+    return folder is not None and "fatal error" not in planted(folder, "", "detect_leaks=1").stderr
+
+
+@pytest.mark.parametrize("label", [label for label in build_folders() if label == "asan"])
+def test_a_planted_leak_is_found(label: str) -> None:
+    if not finds_leaks():
+        pytest.skip("LeakSanitizer cannot trace its own process here")
+    found = planted(build_folders()[label], "leak", "detect_leaks=1")
+    assert found.returncode != 0
+    assert "LeakSanitizer: detected memory leaks" in found.stderr
+    assert planted(build_folders()[label], "none", "detect_leaks=1").returncode == 0
+
+
+@pytest.mark.skipif(not UNDER, reason="make valgrind does this")
+@pytest.mark.parametrize("fault", ["leak", "read"])
+def test_what_valgrind_is_to_find_is_found(fault: str) -> None:
+    (folder,) = build_folders().values()
+    assert planted(folder, "none").returncode == 0
+    assert planted(folder, fault).returncode == 99
+
+
 @pytest.mark.parametrize("label", list(build_folders()))
 def test_build_has_the_binary_of_every_source(label: str) -> None:
     sources = {path.stem for path in Path(__file__).parent.glob("test_*.c")}
@@ -54,13 +105,7 @@ def test_build_has_the_binary_of_every_source(label: str) -> None:
 
 @pytest.mark.parametrize(("binary", "name"), list(all_cases()))
 def test_core(binary: Path, name: str) -> None:
-    environment = dict(os.environ, ASAN_OPTIONS="detect_leaks=0:abort_on_error=1")
-    # A test forks in a signal handler, where the loader's own calloc would be reported.
-    environment["TSAN_OPTIONS"] = "halt_on_error=1:report_signal_unsafe=0"
-    environment["UBSAN_OPTIONS"] = "print_stacktrace=1"
-    result = subprocess.run(
-        [binary, name], capture_output=True, text=True, timeout=TIMEOUT, env=environment
-    )
+    result = run([binary, name])
     output = result.stdout + result.stderr
     if result.returncode == EXIT_SKIPPED:
         pytest.skip(output.strip().splitlines()[0])

@@ -135,7 +135,8 @@ static void resolve_all(void)
 		if (cmr_hook_table[i].original != 0)
 			hooks_by_letter[letter] |= (uint64_t)1 << i;
 	}
-	dlerror(); /* names that this libc lacks left a message there */
+	/* Names that this libc lacks left a message there, of this thread. NOLINTNEXTLINE(concurrency-mt-unsafe) */
+	dlerror();
 #define X(hook, type, parameters)                                                                 \
 	cmr_hook_table[CMR_HOOK_##hook].wrapper = (uintptr_t)cmr_hook_##hook;                     \
 	cmr_original.hook = (__typeof__(cmr_original.hook))cmr_hook_table[CMR_HOOK_##hook].original;

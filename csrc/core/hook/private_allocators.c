@@ -101,7 +101,7 @@ static int collect(struct dl_phdr_info *info, size_t size, void *data)
 		return 1;
 	if (!cmr_elf_read(&elf, info) || is_expected(&elf) || strlen(elf.name) >= CMR_FILE_BYTES)
 		return 0;
-	strcpy(object->file, elf.name[0] != 0 ? elf.name : "/proc/self/exe");
+	strncpy(object->file, elf.name[0] != 0 ? elf.name : "/proc/self/exe", CMR_FILE_BYTES - 1);
 	object->found = found_by_symbols(&elf);
 	objects->n++;
 	return 0;

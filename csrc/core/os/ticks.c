@@ -15,7 +15,7 @@
 #define SLOWEST_HZ 10000000u
 /* Of one reading: counters answer within 10 to 40, one that traps takes a microsecond. */
 #define MOST_NS_OF_READING 100u
-#define READINGS 16u
+#define READINGS ((uint64_t)16)
 #define CALIBRATION_NS 50000u
 #define ATTEMPTS 4
 
@@ -56,7 +56,7 @@ static bool reading_is_cheap(void)
 	for (unsigned round = 0; round < 8; round++) {
 		uint64_t start = now_ns(), taken;
 
-		for (unsigned i = 0; i < READINGS; i++)
+		for (uint64_t i = 0; i < READINGS; i++)
 			(void)cmr_ticks_counter();
 		taken = now_ns() - start;
 		least = taken < least ? taken : least;
