@@ -127,7 +127,9 @@ def run_all(options):
             row |= told if isinstance(told, dict) else {"why": told}
             rows.append(row)
             shown = f"{row.get('events', 0):>12,} events {row.get('rounds', 0):>6} rounds"
-            print(f"{PROGRAMS[name]:<40} {shown} {row.get('seconds', 0):>7} s  {result}", flush=True)
+            print(
+                f"{PROGRAMS[name]:<40} {shown} {row.get('seconds', 0):>7} s  {result}", flush=True
+            )
             if result != "fine":
                 print("    " + str(told).replace("\n", "\n    "), flush=True)
     return rows

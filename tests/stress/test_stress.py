@@ -1,6 +1,5 @@
 """Every program of programs/ for a moment; `make stress` runs them for long."""
 
-
 import native_extension
 import pytest
 import run
@@ -51,4 +50,3 @@ def test_a_program_that_hangs_or_fails_is_named(folder, monkeypatch, tmp_path):
 def test_every_program_is_in_the_list():
     there = {path.stem for path in (run.HERE / "programs").glob("*.py")}
     assert there == set(run.PROGRAMS)
-

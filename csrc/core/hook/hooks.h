@@ -9,8 +9,9 @@
  * section), so preloaded allocators keep working and canonical PLT stubs are not taken for it.
  *
  * Objects loaded later are patched by the next cmr_hooks_refresh, which every start of a region
- * calls. In between, a dlopen made by the program leaves a mark on its thread; that thread's next
- * event or dlsym (the only way into the new object) refreshes. What the object's constructors
+ * calls. In between, a dlopen made by the program leaves marks on its thread; that thread's next
+ * events and dlsym (the only way into the new object) refresh. Several, since the first events may be
+ * the loader's own, from a time when the object is not there yet. What the object's constructors
  * allocate is therefore not seen. */
 #ifndef CMR_HOOK_HOOKS_H
 #define CMR_HOOK_HOOKS_H
@@ -44,12 +45,16 @@ struct cmr_hook_report {
  * from a hook. Fails only when the process has no malloc or free that could be found. */
 enum cmr_status cmr_hooks_refresh(struct cmr_hook_report *out, struct cmr_error *err) CMR_CHECKED;
 
-/* Spare bit of the guard word: this thread has called dlopen since its last refresh. */
-#define CMR_GUARD_RESCAN ((uintptr_t)1 << 16)
+/* Spare bits of the guard word, a number: events of this thread that are still to look for what its
+ * last dlopen has loaded. */
+#define CMR_GUARD_RESCAN ((uintptr_t)0x1f << 16)
+#define CMR_GUARD_RESCAN_ONE ((uintptr_t)1 << 16)
 
 /* Refreshes on behalf of the calling thread's dlopen, if the gate is open. Only for a thread that
- * has the mark; holds no lock of ours. errno is preserved. */
+ * has a mark; holds no lock of ours. errno is preserved. The first is for dlsym, when dlopen has
+ * returned, and takes all marks away; the second is for events, and takes one. */
 void cmr_hooks_catch_up(void);
+void cmr_hooks_catch_up_once(void);
 
 /* First thing in every event of whoever tells events (wrappers, the interpreter's allocators). */
 static inline void cmr_hooks_catch_up_if_marked(void)
@@ -57,7 +62,7 @@ static inline void cmr_hooks_catch_up_if_marked(void)
 	uintptr_t guard = atomic_load_explicit(&cmr_tls.guard, memory_order_relaxed);
 
 	if (__builtin_expect((guard & CMR_GUARD_RESCAN) != 0, 0))
-		cmr_hooks_catch_up();
+		cmr_hooks_catch_up_once();
 }
 
 /* Child processes started since load, by function; forkpty is among fork. Relaxed atomics. */

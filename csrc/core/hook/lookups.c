@@ -28,7 +28,8 @@ void cmr_hooks_on_lookup(const char *name, uintptr_t caller)
 	enum cmr_hook_index index;
 	uintptr_t none = 0;
 
-	cmr_hooks_catch_up_if_marked();
+	if ((atomic_load_explicit(&cmr_tls.guard, memory_order_relaxed) & CMR_GUARD_RESCAN) != 0)
+		cmr_hooks_catch_up();
 	if (name == NULL)
 		return;
 	index = cmr_hook_find(name);

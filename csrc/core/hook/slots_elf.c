@@ -438,7 +438,8 @@ enum cmr_status cmr_hooks_refresh(struct cmr_hook_report *out, struct cmr_error 
 	return status;
 }
 
-void cmr_hooks_catch_up(void)
+/* Leaves LEFT of the marks' bits. */
+static void catch_up(uintptr_t left)
 {
 	struct walk walk = { .relocated = false };
 	int saved = errno;
@@ -448,6 +449,18 @@ void cmr_hooks_catch_up(void)
 		return;
 	guard = cmr_guard_raise(CMR_GUARD_ALL);
 	dl_iterate_phdr(visit, &walk);
-	cmr_guard_restore(guard & ~CMR_GUARD_RESCAN);
+	cmr_guard_restore((guard & ~CMR_GUARD_RESCAN) | left);
 	errno = saved;
+}
+
+void cmr_hooks_catch_up(void)
+{
+	catch_up(0);
+}
+
+void cmr_hooks_catch_up_once(void)
+{
+	uintptr_t guard = atomic_load_explicit(&cmr_tls.guard, memory_order_relaxed);
+
+	catch_up((guard & CMR_GUARD_RESCAN) - CMR_GUARD_RESCAN_ONE);
 }

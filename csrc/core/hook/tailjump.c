@@ -15,7 +15,7 @@
 #include "hook/table.h"
 
 /* As written in the assembly below. */
-_Static_assert(CMR_GUARD_RESCAN == 0x10000, "bit in the assembly");
+_Static_assert(CMR_GUARD_RESCAN == 0x1f0000, "bits in the assembly");
 _Static_assert(offsetof(struct cmr_tls, guard) == 0, "the guard is the first word");
 _Static_assert(CMR_CHILD_VFORK == 1 && sizeof cmr_children[0] == 8, "counter in the assembly");
 
@@ -30,7 +30,7 @@ _Static_assert(CMR_CHILD_VFORK == 1 && sizeof cmr_children[0] == 8, "counter in 
 #define JUMP(name) "jmp *cmr_tail_" name "(%rip)\n"
 #define MARK                                                                                      \
 	"movq cmr_tls@gottpoff(%rip), %r11\n"                                                     \
-	"orq $0x10000, %fs:(%r11)\n"
+	"orq $0x1f0000, %fs:(%r11)\n"
 /* dlsym has two arguments, dlvsym three. */
 #define ON_LOOKUP                                                                                 \
 	"pushq %rdi\n.cfi_adjust_cfa_offset 8\n"                                                  \
@@ -57,7 +57,7 @@ _Static_assert(CMR_CHILD_VFORK == 1 && sizeof cmr_children[0] == 8, "counter in 
 	"mrs x17, tpidr_el0\n"                                                                    \
 	"add x16, x16, x17\n"                                                                     \
 	"ldr x17, [x16]\n"                                                                        \
-	"orr x17, x17, #0x10000\n"                                                                \
+	"orr x17, x17, #0x1f0000\n"                                                                \
 	"str x17, [x16]\n"
 #define ON_LOOKUP                                                                                 \
 	"mov x17, x30\n"                                                                          \

@@ -26,8 +26,8 @@ enum cmr_plane_id { CMR_PLANE_OUTER = 0, CMR_PLANE_SYSTEM = 1, CMR_N_PLANES = 2 
 #define CMR_GUARD(plane) ((uintptr_t)1 << (plane))
 /* Both planes: set by everything of the tracker that is not itself an event. */
 #define CMR_GUARD_ALL (CMR_GUARD(CMR_PLANE_OUTER) | CMR_GUARD(CMR_PLANE_SYSTEM))
-/* Other bits of the guard word: 8 and 9 are those of a forking thread (session/fork.c), 16 asks for a
- * look at new objects (hook/hooks.h), and this one says that the thread's block has been returned at
+/* Other bits of the guard word: 8 and 9 are those of a forking thread (session/fork.c), 16 to 20 ask for
+ * a look at new objects (hook/hooks.h), and this one says that the thread's block has been returned at
  * its exit: no other is made. */
 #define CMR_GUARD_GONE ((uintptr_t)1 << 24)
 /* The upper half counts how often this thread came out of all events, so that one which is nearly

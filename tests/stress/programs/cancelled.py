@@ -28,7 +28,11 @@ def round(stress):
     with stress.measured() as measured:
         stress.at_once(cancelling, cancelling, working)
     tally, (blocks, size), own = stress.take(rough), rough.asides(), stress.take()
-    assert tally.works == 2 * n and own.works == 5 and blocks == 2 * n * 9, (tally.works, own.works, blocks)
+    assert tally.works == 2 * n and own.works == 5 and blocks == 2 * n * 9, (
+        tally.works,
+        own.works,
+        blocks,
+    )
     measured.expect(
         tally.count + own.count + 2 * n * 3,
         tally.bytes + own.bytes,

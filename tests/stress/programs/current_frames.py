@@ -25,8 +25,8 @@ def round(stress):
     def work():
         for depth in range(0, 100, 10):
             descend(depth, lambda: stress.same(churn, 2))
-            descend(depth, lambda: stress.pound.pound(depth, 3000, families, 0))
-            descend(depth, lambda: stress.pound.pound(depth, 3000, families, 1))
+            descend(depth, lambda: stress.pound.pound(1, 3000, families, 0))
+            descend(depth, lambda: stress.pound.pound(2, 3000, families, 1))
 
     with stress.measured() as measured:
         watchers = stress.threads(looking, looking)

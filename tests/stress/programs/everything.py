@@ -75,7 +75,7 @@ def round(stress):
         stress.rough.tick(signal.SIGUSR1, 1000)
         stress.at_once(measuring, measuring, working, tracing, visiting, forking)
         signal.setitimer(signal.ITIMER_REAL, 0)
-        mapped, size, failed = stress.rough.still()
+        _, size, failed = stress.rough.still()
     stress.pound.crew_pause()
     numbers = stress.pound.crew_numbers()
     assert failed == 0 and numbers[7] == 0

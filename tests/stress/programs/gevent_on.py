@@ -48,9 +48,7 @@ def round(stress):
         stress.pound.keep(100, 30)
     tally = stress.take()
     assert tally.works == 48
-    measured.expect(
-        tally.count + 30, tally.bytes + 3000, blocks_more=2_000_000, more=4 * SLACK
-    )
+    measured.expect(tally.count + 30, tally.bytes + 3000, blocks_more=2_000_000, more=4 * SLACK)
     if measured.exact:
         assert measured.left_by("round") == (30, 3000)
     stress.pound.drop()

@@ -48,9 +48,7 @@ def round(stress):
     with stress.measured() as measured:
         stress.at_once(work, work, switching)
     tally = stress.take()
-    measured.expect(
-        tally.count + 18, tally.bytes + 18 * 555, blocks_more=1_000_000, more=256 << 20
-    )
+    measured.expect(tally.count + 18, tally.bytes + 18 * 555, blocks_more=1_000_000, more=256 << 20)
     if measured.exact:
         assert measured.left_by("keeper") == (18, 18 * 555)
     stress.pound.drop()

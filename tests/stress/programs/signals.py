@@ -42,9 +42,7 @@ def round(stress):
     assert tally.works == 24 + len(seen) and failed == 0
     assert seen and mapped, (len(seen), mapped)
     # A handler that interrupts an event is not told of, so its mappings count or do not.
-    measured.expect(
-        tally.count, tally.bytes, blocks_more=1_000_000 + mapped, more=4 * SLACK + size
-    )
+    measured.expect(tally.count, tally.bytes, blocks_more=1_000_000 + mapped, more=4 * SLACK + size)
     zero, seed = 0, stress.seed()
     with stress.measured(collect=None) as quiet:
         stress.pound.pound(seed, 10_000, families, zero)

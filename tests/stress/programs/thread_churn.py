@@ -35,9 +35,7 @@ def round(stress):
     tally = stress.take()
     n = 2 * 25 + 40
     assert tally.works == n + 40
-    measured.expect(
-        tally.count + n, tally.bytes + n * KEPT, blocks_more=60_000, more=64 << 20
-    )
+    measured.expect(tally.count + n, tally.bytes + n * KEPT, blocks_more=60_000, more=64 << 20)
     if measured.exact:
         assert measured.left_by("keeper") == (n, n * KEPT)
     stress.pound.drop()
