@@ -12,6 +12,6 @@ try:
 except ImportError as error:
     if "static TLS" not in str(error):
         raise
-    from cmemray import _core_dynamic as core  # type: ignore[no-redef]
+    from cmemray import _core_dynamic as core  # type: ignore[attr-defined,no-redef]
 
 __all__ = ["core"]

@@ -8,7 +8,9 @@ import pytest
 from faulty_worlds import OUTCOMES, library
 
 ASK = "import ctypes, sys; sys.exit(ctypes.CDLL(sys.argv[1]).{call})"
-EXEC = "import ctypes, os, sys; ctypes.CDLL(sys.argv[1]).{call}; os.execv(sys.argv[2], sys.argv[2:])"
+EXEC = (
+    "import ctypes, os, sys; ctypes.CDLL(sys.argv[1]).{call}; os.execv(sys.argv[2], sys.argv[2:])"
+)
 
 
 @pytest.fixture
@@ -55,8 +57,12 @@ def test_large_mappings(sandbox, mib):
 
 def test_executable_mappings_once_all_is_loaded(sandbox):
     tests = "from cmemray._load import core\n"
-    native = "import importlib.util\ndef _load():\n    spec = importlib.util.spec_from_file_location"
-    native += "('native', os.environ['FAULTS_NATIVE'])\n    module = importlib.util.module_from_spec"
+    native = (
+        "import importlib.util\ndef _load():\n    spec = importlib.util.spec_from_file_location"
+    )
+    native += (
+        "('native', os.environ['FAULTS_NATIVE'])\n    module = importlib.util.module_from_spec"
+    )
     native += "(spec)\n    spec.loader.exec_module(module)\n    return module\nkeep = _load()\n"
     sandbox.check(later(sandbox, "deny_executable_maps()", tests + native))
 
@@ -82,7 +88,9 @@ def not_loaded(sandbox, result, **by_themselves):
     failed = {name: "MEMORY PROBLEMS" for name in OUTCOMES if name not in by_themselves}
     assert sandbox.project.outcomes(result) == failed | by_themselves, result.outlines
     for name in failed:
-        result.stdout.fnmatch_lines([f"MEMORY PROBLEMS *{name} - Memory was not measured, so the *"])
+        result.stdout.fnmatch_lines(
+            [f"MEMORY PROBLEMS *{name} - Memory was not measured, so the *"]
+        )
     result.stdout.fnmatch_lines(["nothing was measured: *_core*"])
 
 
