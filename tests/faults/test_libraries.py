@@ -96,7 +96,7 @@ def test_a_malloc_of_its_own(world, shown, mode):
 
 def test_deepbind(world):
     """A library that binds to what it needs first has the C library's malloc, and is measured."""
-    deep = "    import sys; sys.setdlopenflags(%d)\n" % (RTLD_NOW | RTLD_DEEPBIND)
+    deep = f"    import sys; sys.setdlopenflags({RTLD_NOW | RTLD_DEEPBIND})\n"
     tests = TESTS.replace("def _native():\n", "def _native():\n" + deep)
     world.check(world.run(tests=tests))
 
