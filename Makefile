@@ -110,6 +110,12 @@ allocators: wheel  ## check that the allocators inside polars and pyarrow are fo
 	cd build/run && ../allocators/bin/python -P -m pytest -c $(CURDIR)/pyproject.toml --rootdir=$(CURDIR) -p no:memray \
 	    $(PYTEST_ARGS) $(addprefix $(CURDIR)/tests/,integration/test_private_allocators.py docs/test_limits.py)
 
+.PHONY: faults
+STEP ?= 1
+faults: env-test install  ## refuse every single call of the tracker to the system, in a run each; make faults STEP=5 every fifth
+	@mkdir -p build/run
+	export CMEMRAY_FAULTS_STEP=$(STEP); $(RUN_TESTS) -n 2 $(PYTEST_ARGS) $(CURDIR)/tests/faults
+
 .PHONY: fuzz bench suites bench-docs instructions
 fuzz: env-test install  ## the property tests with 5000 random programs each
 	@mkdir -p build/run

@@ -1,4 +1,9 @@
-"""The compiled core, with a clear message where it cannot be loaded. Import it when it is needed."""
+"""The compiled core, in the build that can be loaded. Import it when it is needed.
+
+`_core` keeps 16 bytes in the thread-local storage that the C library sets aside for libraries loaded
+late. Where others have used that up, `_core_dynamic` takes its place: the same, but that it asks for
+its bytes by a function call, which costs a few nanoseconds at each event.
+"""
 
 from __future__ import annotations
 
@@ -7,11 +12,6 @@ try:
 except ImportError as error:
     if "static TLS" not in str(error):
         raise
-    raise ImportError(
-        "cmemray's core needs 16 bytes of the thread-local storage that the C library keeps for "
-        "libraries loaded late, and other libraries have used it up. Call cmemray.measure() before "
-        "they are imported, or raise the reserve with the environment variable "
-        "GLIBC_TUNABLES=glibc.rtld.optional_static_tls=4096"
-    ) from error
+    from cmemray import _core_dynamic as core  # type: ignore[attr-defined,no-redef]
 
 __all__ = ["core"]

@@ -130,13 +130,14 @@ class Session:
             reason = error.strerror
         texts: list[tuple[str, str]] = []
         outcome = self._outcomes[id(item)] = Outcome(item, {}, texts)
+        judged = plan.has_limit and _ended(item, failure) == "passed"
         if isinstance(error, ImportError):
             # As it will be for all others.
             self._own_gaps.append(f"nothing was measured: {reason}")
             self.add_gap(self._own_gaps[-1])
-        else:
+        elif not judged:
             outcome.data["notes"] = [f"not measured: {reason}"]
-        if not plan.has_limit or _ended(item, failure) != "passed":
+        if not judged:
             return []
         from pytest_cmemray import sections
 

@@ -2,7 +2,7 @@
 # Gets what the build needs from the system and makes the virtual environment of this repository.
 #
 #   tools/bootstrap.sh build    a C compiler, Python headers, .venv with Meson
-#   tools/bootstrap.sh test     and what the tests import; valgrind where apt may install it
+#   tools/bootstrap.sh test     and what the tests import; valgrind and allocators where apt may install them
 #   tools/bootstrap.sh lint     and clang, shellcheck and the Python linters
 #
 # Missing system packages are installed through apt where that needs no password (root, or sudo
@@ -90,6 +90,21 @@ valgrind_if_possible() {
   fi
 }
 
+# Allocators for tests that preload them: the same.
+allocators=(libjemalloc.so.2:libjemalloc2 libtcmalloc_minimal.so.4:libtcmalloc-minimal4
+  libmimalloc.so.2:libmimalloc2.0)
+allocators_if_possible() {
+  local pair wanted=()
+  may_install || return 0
+  for pair in "${allocators[@]}"; do
+    if ! compgen -G "/usr/lib/*/${pair%%:*}*" >/dev/null; then wanted+=("${pair##*:}"); fi
+  done
+  # One by one: their names differ between releases.
+  for pair in "${wanted[@]}"; do
+    (install_packages "$pair") || say "going on without $pair: not tested with it preloaded"
+  done
+}
+
 install_packages() {
   if ! command -v apt-get >/dev/null; then
     fail "needed, and not found: the equivalents of Debian's packages: $*"
@@ -136,7 +151,10 @@ if [ ${#missing[@]} -gt 0 ]; then
   mapfile -t missing < <(printf '%s\n' "${missing[@]}" | sort -u)
   install_packages "${missing[@]}"
 fi
-[ "$level" = build ] || valgrind_if_possible
+if [ "$level" != build ]; then
+  valgrind_if_possible
+  allocators_if_possible
+fi
 make_venv
 # shellcheck disable=SC2086  # a list of words
 install_requirements $lists

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Checks what the extension shows to the dynamic linker: `check_exports.py FILE.so|FILE.whl...`.
 
-It must export PyInit__core and nothing else, so that none of its functions can be bound by, or
+It must export PyInit_ with its own name and nothing else, so that none of its functions can be bound by, or
 shadow, those of another library; it must need only the C library; it must be marked NODELETE,
 because other objects' relocation slots point into it; it must not ask for an executable stack.
 Prints one line per breach; exit status 1 if any. Needs readelf.
@@ -14,7 +14,7 @@ import tempfile
 import zipfile
 from pathlib import Path
 
-EXPORTS = {"PyInit__core"}
+MODULES = {"_core", "_core_dynamic"}
 # Before glibc 2.34 these were files of their own.
 NEEDED = re.compile(r"(libc|libpthread|libdl|librt|ld-linux[-a-z0-9_]*)\.so\.\d+")
 
@@ -40,9 +40,9 @@ def exports_of(path: Path) -> set[str]:
 def breaches_of(path: Path) -> list[str]:
     """What is wrong with the shared object PATH, as messages."""
     dynamic = readelf("--dynamic", path)
-    exports = exports_of(path)
-    found = [f"{path}: exports {name}" for name in sorted(exports - EXPORTS)]
-    found += [f"{path}: does not export {name}" for name in sorted(EXPORTS - exports)]
+    exports, wanted = exports_of(path), {f"PyInit_{path.name.partition('.')[0]}"}
+    found = [f"{path}: exports {name}" for name in sorted(exports - wanted)]
+    found += [f"{path}: does not export {name}" for name in sorted(wanted - exports)]
     found += [
         f"{path}: needs {name}"
         for name in re.findall(r"\(NEEDED\).*\[(.+)\]", dynamic)
@@ -56,14 +56,16 @@ def breaches_of(path: Path) -> list[str]:
 
 
 def check(path: Path) -> list[str]:
-    """Breaches of a shared object, or of the one inside a wheel."""
+    """Breaches of a shared object, or of those inside a wheel."""
     if path.suffix != ".whl":
         return breaches_of(path)
     with zipfile.ZipFile(path) as wheel, tempfile.TemporaryDirectory() as folder:
         objects = [name for name in wheel.namelist() if re.search(r"\.so(\.|$)", name)]
-        if len(objects) != 1 or not objects[0].startswith("cmemray/_core."):
-            return [f"{path}: shared objects {objects}, expected cmemray/_core alone"]
-        return breaches_of(Path(wheel.extract(objects[0], folder)))
+        expected = {f"cmemray/{name}" for name in MODULES}
+        if len(objects) != len(expected) or {o.partition(".")[0] for o in objects} != expected:
+            return [f"{path}: shared objects {objects}, expected {' and '.join(sorted(expected))}"]
+        paths = [Path(wheel.extract(name, folder)) for name in sorted(objects)]
+        return [message for found in map(breaches_of, paths) for message in found]
 
 
 def main(arguments: list[str]) -> int:

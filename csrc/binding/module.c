@@ -296,9 +296,10 @@ static PyModuleDef definition = {
 	.m_slots = slots,
 };
 
-PyMODINIT_FUNC PyInit__core(void);
+/* CMR_INIT: of the build, which makes the module twice. */
+PyMODINIT_FUNC CMR_INIT(void);
 
-PyMODINIT_FUNC PyInit__core(void)
+PyMODINIT_FUNC CMR_INIT(void)
 {
 	return PyModuleDef_Init(&definition);
 }

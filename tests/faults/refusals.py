@@ -1,14 +1,16 @@
 """Runs a small project again and again, each time with another call of the tracker refused.
 
-    LD_PRELOAD=librefuse.so python refusals.py librefuse.so folder call all first last
+    LD_PRELOAD=librefuse.so python refusals.py librefuse.so folder call all first step
 
 Each run is a fork of this process, which has loaded pytest but not the tracker. One line of JSON for
 each on stdout: the call's number, exit status, whether a call was refused, and what each test said.
-Ends with the first run in which none was refused, or with `last`.
+Begins with call `first`, goes on in steps of `step`, and ends with the first run in which none was
+refused. What the tests write to the file "results" is told, too.
 """
 
 import ctypes
 import io
+import itertools
 import json
 import os
 import signal
@@ -41,7 +43,8 @@ def run(folder):
     reports = Reports()
     out = io.StringIO()
     sys.stdout = sys.stderr = out
-    arguments = ["-q", "-pno:cacheprovider", "-pno:capture", "--junitxml=junit.xml", "--memray", folder]
+    arguments = ["-q", "-pno:cacheprovider", "-pno:capture", "--junitxml=junit.xml", "--memray"]
+    arguments.append(folder)
     status = pytest.main(arguments, plugins=[pytest_cmemray.plugin, reports])
     return {"exit": int(status), "tests": reports.tests, "output": out.getvalue()}
 
@@ -64,15 +67,18 @@ def in_child(refuse, call, number, every, folder):
     with os.fdopen(reading) as pipe:
         text = pipe.read()
     status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-    said = json.loads(text) if text else {"tests": {}, "output": "", "refused": -1}
-    return {**said, "number": number, "status": status}
+    said = json.loads(text) if text else {"exit": -1, "tests": {}, "output": "", "refused": -1}
+    with open("results") as file:
+        results = file.read()
+    os.remove("results")
+    return {**said, "number": number, "status": status, "results": results}
 
 
-def main(library, folder, call, every, first, last):
+def main(library, folder, call, every, first, step):
     refuse = ctypes.CDLL(library)
     os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
     os.chdir(folder)
-    for number in range(int(first), int(last) + 1):
+    for number in itertools.count(int(first), int(step)):
         said = in_child(refuse, call, number, int(every), folder)
         print(json.dumps(said), flush=True)
         if said["refused"] == 0:

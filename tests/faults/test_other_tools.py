@@ -120,4 +120,4 @@ def test_tracemalloc_stopped_during_a_test(tools):
 
 
 def test_tracemalloc_by_option(world):
-    world.check(world.run(flags=["-Xtracemalloc=10"]))
+    world.check(world.run(flags=["-Xtracemalloc=2"]))

@@ -27,7 +27,7 @@ def unshare(inside):
     """A shell command that runs what follows in a view of the file system changed by `inside`."""
     for words in UNSHARE.values():
         if has(f"{words} sh -c '{inside}'"):
-            return f"exec {words} sh -c '{inside} && exec \"$@\"' sh \"$@\""
+            return f'exec {words} sh -c \'{inside} && exec "$@"\' sh "$@"'
     pytest.skip("no rights to mount, not even in a name space of one's own")
 
 

@@ -55,11 +55,16 @@ def test_breach(build, run_tool, source, arguments, pinned, said):
 def test_object_inside_a_wheel(build, run_tool, tmp_path):
     with zipfile.ZipFile(tmp_path / "x.whl", "w") as wheel:
         wheel.write(build(), "cmemray/_core.cpython-311.so")
+    status, output = run_tool("check_exports.py", tmp_path / "x.whl")
+    assert (status, "expected cmemray/_core and cmemray/_core_dynamic" in output) == (1, True)
+    with zipfile.ZipFile(tmp_path / "x.whl", "a") as wheel:
+        source = GOOD.replace("PyInit__core", "PyInit__core_dynamic")
+        wheel.write(build(source, name="_core_dynamic.so"), "cmemray/_core_dynamic.cpython-311.so")
     assert run_tool("check_exports.py", tmp_path / "x.whl")[0] == 0
     with zipfile.ZipFile(tmp_path / "x.whl", "a") as wheel:
         wheel.write(tmp_path / "_core.so", "pytest_cmemray.libs/libunwind.so.8")
     status, output = run_tool("check_exports.py", tmp_path / "x.whl")
-    assert (status, "expected cmemray/_core alone" in output) == (1, True)
+    assert (status, "expected cmemray/_core and" in output) == (1, True)
 
 
 def test_installed_module(run_tool):

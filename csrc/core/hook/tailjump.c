@@ -19,6 +19,16 @@ _Static_assert(CMR_GUARD_RESCAN == 0x1f0000, "bits in the assembly");
 _Static_assert(offsetof(struct cmr_tls, guard) == 0, "the guard is the first word");
 _Static_assert(CMR_CHILD_VFORK == 1 && sizeof cmr_children[0] == 8, "counter in the assembly");
 
+#ifdef CMR_DYNAMIC_TLS
+/* The thread's block has no fixed place in this build: finding it is left to the compiler. */
+__attribute__((used)) void cmr_hooks_mark(void);
+
+void cmr_hooks_mark(void)
+{
+	(void)cmr_guard_raise(CMR_GUARD_RESCAN);
+}
+#endif
+
 #define BEGIN(name)                                                                               \
 	".text\n.p2align 4\n.globl cmr_hook_" name "\n.hidden cmr_hook_" name                     \
 	"\n.type cmr_hook_" name ", %function\ncmr_hook_" name ":\n.cfi_startproc\n"
@@ -28,9 +38,21 @@ _Static_assert(CMR_CHILD_VFORK == 1 && sizeof cmr_children[0] == 8, "counter in 
 
 #define LANDING "endbr64\n"
 #define JUMP(name) "jmp *cmr_tail_" name "(%rip)\n"
+#ifdef CMR_DYNAMIC_TLS
+/* dlmopen has three arguments. */
+#define MARK                                                                                      \
+	"pushq %rdi\n.cfi_adjust_cfa_offset 8\n"                                                  \
+	"pushq %rsi\n.cfi_adjust_cfa_offset 8\n"                                                  \
+	"pushq %rdx\n.cfi_adjust_cfa_offset 8\n"                                                  \
+	"call cmr_hooks_mark\n"                                                                   \
+	"popq %rdx\n.cfi_adjust_cfa_offset -8\n"                                                  \
+	"popq %rsi\n.cfi_adjust_cfa_offset -8\n"                                                  \
+	"popq %rdi\n.cfi_adjust_cfa_offset -8\n"
+#else
 #define MARK                                                                                      \
 	"movq cmr_tls@gottpoff(%rip), %r11\n"                                                     \
 	"orq $0x1f0000, %fs:(%r11)\n"
+#endif
 /* dlsym has two arguments, dlvsym three. */
 #define ON_LOOKUP                                                                                 \
 	"pushq %rdi\n.cfi_adjust_cfa_offset 8\n"                                                  \
@@ -51,6 +73,23 @@ _Static_assert(CMR_CHILD_VFORK == 1 && sizeof cmr_children[0] == 8, "counter in 
 	"adrp x16, cmr_tail_" name "\n"                                                           \
 	"ldr x16, [x16, #:lo12:cmr_tail_" name "]\n"                                              \
 	"br x16\n"
+#ifdef CMR_DYNAMIC_TLS
+#define MARK                                                                                      \
+	"hint #25\n" /* paciasp: the return address goes through memory */                       \
+	".cfi_negate_ra_state\n"                                                                  \
+	"stp x29, x30, [sp, #-48]!\n"                                                             \
+	".cfi_def_cfa_offset 48\n.cfi_offset 29, -48\n.cfi_offset 30, -40\n"                      \
+	"mov x29, sp\n"                                                                           \
+	"stp x0, x1, [sp, #16]\n"                                                                 \
+	"str x2, [sp, #32]\n"                                                                     \
+	"bl cmr_hooks_mark\n"                                                                     \
+	"ldr x2, [sp, #32]\n"                                                                     \
+	"ldp x0, x1, [sp, #16]\n"                                                                 \
+	"ldp x29, x30, [sp], #48\n"                                                               \
+	".cfi_restore 29\n.cfi_restore 30\n.cfi_def_cfa_offset 0\n"                               \
+	"hint #29\n" /* autiasp */                                                                \
+	".cfi_negate_ra_state\n"
+#else
 #define MARK                                                                                      \
 	"adrp x16, :gottprel:cmr_tls\n"                                                           \
 	"ldr x16, [x16, #:gottprel_lo12:cmr_tls]\n"                                               \
@@ -59,6 +98,7 @@ _Static_assert(CMR_CHILD_VFORK == 1 && sizeof cmr_children[0] == 8, "counter in 
 	"ldr x17, [x16]\n"                                                                        \
 	"orr x17, x17, #0x1f0000\n"                                                                \
 	"str x17, [x16]\n"
+#endif
 #define ON_LOOKUP                                                                                 \
 	"mov x17, x30\n"                                                                          \
 	"hint #25\n" /* paciasp: the return address goes through memory */                       \
