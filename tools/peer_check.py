@@ -24,6 +24,7 @@ sys.path.insert(0, str(ROOT / "tests" / "regression"))
 import scenarios  # noqa: E402
 from defects import DEFECTS  # noqa: E402
 from scenario import (  # noqa: E402
+    HUNG,
     OURS,
     PEER,
     CannotBePlayed,
@@ -39,8 +40,8 @@ from scenario import (  # noqa: E402
 PEER_WANTED = "pytest-memray>=1.11"
 DOCUMENT = ROOT / "docs" / "peer.md"
 BEGIN, END = "<!-- table -->\n", "<!-- end of table -->"
-#: Seconds after which a run hangs.
-PATIENCE = 150
+#: Seconds after which a run hangs: where that is said of it, and else.
+SHORT, LONG = 60, 600
 
 
 def peer_python() -> str:
@@ -71,12 +72,13 @@ def peer_version(python: str) -> str:
     return done.stdout.strip()
 
 
-def played(scenario: Scenario, plugin: str, python: str) -> list[Result]:
+def played(scenario: Scenario, plugin: str, python: str, claims: tuple[Said, ...]) -> list[Result]:
     """All runs in a folder of their own."""
+    patience = SHORT if any(said.ending == HUNG for said in claims) else LONG
     if lacking := missing(scenario, python):
         raise CannotBePlayed(f"no {lacking}")
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-        return play(scenario, Path(folder), plugin, python, PATIENCE)
+        return play(scenario, Path(folder), plugin, python, patience)
 
 
 def brief(said: Said) -> str:
@@ -103,7 +105,7 @@ def row(scenario: Scenario, python: str) -> tuple[list[str], list[str]]:
         ("the peer", PEER, python, scenario.peer),
     ):
         try:
-            results = played(scenario, plugin, program)
+            results = played(scenario, plugin, program, claims)
         except CannotBePlayed as error:
             cells.append(f"not played: {error}")
             continue

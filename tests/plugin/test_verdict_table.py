@@ -127,6 +127,9 @@ class Cell(pytest.Item):
         if self.name.endswith("teardownerror"):
             raise RuntimeError("in teardown")
 
+    def repr_failure(self, excinfo):
+        return f"cell failed: {excinfo.value}"
+
 def pytest_collect_file(parent, file_path):
     if file_path.suffix == ".sheet":
         return Sheet.from_parent(parent, path=file_path)

@@ -243,7 +243,7 @@ def test_after():
     peer=(
         Said(
             {"test_cleared": OVER, "test_another": OVER, "test_after": "PASSED"},
-            never=("*middle:*test_it.py:12*",),
+            never=("*test_cleared:*test_it.py:17*", "*test_another:*test_it.py:22*"),
         ),
     ),
 )
