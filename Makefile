@@ -11,7 +11,8 @@ PYTEST_ARGS ?=
 TESTS ?= tests
 BENCH_ARGS ?=
 PEER_ARGS ?=
-PYTHONS ?= 3.11 3.12 3.13@debian 3.13t 3.14 3.15
+# None: every CPython that can be had, JIT off and on.
+PYTHONS ?=
 BIN := $(CURDIR)/$(VENV)/bin
 export PYTHON VENV
 # Meson and Ninja come from .venv; nothing of a caller's Python set-up may leak into the tests.
@@ -156,7 +157,7 @@ format:  ## let the formatter rewrite the Python files
 test-oldest: env-test install  ## the plugin's tests with the oldest supported pytest
 	@tools/test_oldest.sh
 
-test-matrix:  ## wheel and tests on other CPythons: make test-matrix PYTHONS="3.13 3.15"
+test-matrix: env-test  ## wheel and every suite on every CPython, one table; PYTHONS="3.13t 3.15+jit" chooses
 	@$(PYTHON) tools/test_matrix.py $(PYTHONS)
 
 SECONDS ?= 120

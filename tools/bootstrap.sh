@@ -142,8 +142,8 @@ install_requirements() {
 level=${1:-build}
 case $level in
   build) lists="build" ;;
-  test) lists="build test peers" ;;
-  lint) lists="build test peers lint" ;;
+  test) lists="build test coverage peers" ;;
+  lint) lists="build test coverage peers lint" ;;
   *) fail "unknown level $level: build, test or lint" ;;
 esac
 missing_packages "$level"

@@ -6,26 +6,39 @@
 #   tools/pythons.sh run VERSION COMMAND...  run COMMAND with that interpreter as $PYTHON
 # VERSION@debian passes by the machine's own interpreter: 3.13@debian is Debian's, 3.13.5 or newer.
 #
-# An interpreter of the machine itself is taken where there is one (PATH, then pyenv). Debian's own
-# come as root folders: trixie has 3.13, forky 3.14 and 3.15; 3.13t is built from Debian's source
+# An interpreter of the machine itself is taken where there is one (PATH, then pyenv). Others come as
+# root folders of the release that has them: Debian's bookworm 3.11, trixie 3.13, forky 3.14 and 3.15;
+# 3.12, which no Debian release ever had, from Ubuntu's noble. 3.13t is built from Debian's source
 # inside the trixie folder. A root folder is entered by chroot in a mount namespace of its own, so
-# nothing is ever mounted where another program could see it or delete through it.
+# nothing is ever mounted where another program could see it or delete through it. All that needs
+# root, or a sudo that asks nothing.
+#
+# Exit status 3: the version cannot be had here at all; 1: something went wrong.
 #
 #   CMEMRAY_PYTHONS   the cache, default ~/.cache/pytest-cmemray/pythons
 #   CMEMRAY_MIRROR    Debian mirror, default http://deb.debian.org/debian
+#   CMEMRAY_UBUNTU    Ubuntu mirror, default http://archive.ubuntu.com/ubuntu
 #   CMEMRAY_BIND      folders (colon separated) to be seen inside a root folder under the same path
+#   CMEMRAY_PASS      names of variables that COMMAND sees inside a root folder too
 set -euo pipefail
 
-cache=${CMEMRAY_PYTHONS:-${XDG_CACHE_HOME:-$HOME/.cache}/pytest-cmemray/pythons}
+export CMEMRAY_PYTHONS=${CMEMRAY_PYTHONS:-${XDG_CACHE_HOME:-$HOME/.cache}/pytest-cmemray/pythons}
+cache=$CMEMRAY_PYTHONS
 mirror=${CMEMRAY_MIRROR:-http://deb.debian.org/debian}
+ubuntu=${CMEMRAY_UBUNTU:-http://archive.ubuntu.com/ubuntu}
 known="3.11 3.12 3.13 3.13@debian 3.13t 3.14 3.15"
+# What the build and the tests want from the system, installed into every root folder.
+needed="gcc g++ libc6-dev binutils pkg-config make git ca-certificates valgrind"
 
 say() { printf 'pythons: %s\n' "$*" >&2; }
 fail() { say "$*"; exit 1; }
+cannot() { say "$*"; exit 3; }
 
-# The Debian release whose root folder holds VERSION, or nothing.
+# The release whose root folder holds VERSION, or nothing.
 release_of() {
   case ${1%@debian} in
+    3.11) echo bookworm ;;
+    3.12) echo noble ;;
     3.13 | 3.13t) echo trixie ;;
     3.14 | 3.15) echo forky ;;
   esac
@@ -66,7 +79,26 @@ is_ready() {
 }
 
 need_root() {
-  [ "$(id -u)" = 0 ] || fail "root folders of Debian can be made and entered by root only"
+  [ "$(id -u)" = 0 ] || cannot "root folders of Debian can be made and entered by root only"
+}
+
+# Where VERSION takes a root folder, root begins again with ARGUMENTS if it may do so unasked.
+as_root() {
+  local version=$1
+  shift
+  if [ "$(id -u)" != 0 ] && [ -z "$(native_of "$version")" ] && [ -n "$(release_of "$version")" ] &&
+    command -v sudo >/dev/null && sudo -n true 2>/dev/null; then
+    exec sudo -n --preserve-env="CMEMRAY_PYTHONS,CMEMRAY_MIRROR,CMEMRAY_UBUNTU,CMEMRAY_BIND,CMEMRAY_PASS,${CMEMRAY_PASS:-CI}" \
+      "$0" "$@"
+  fi
+}
+
+# What a command run by sudo left in the folders given to it belongs to the caller.
+hand_back() {
+  local folders
+  [ -n "${SUDO_UID:-}" ] || return 0
+  IFS=: read -ra folders <<<"${CMEMRAY_BIND:-}"
+  chown -R "$SUDO_UID:${SUDO_GID:-$SUDO_UID}" "${folders[@]}"
 }
 
 # enter ROOT COMMAND...: chroot in a new mount namespace; its mounts vanish with the command.
@@ -85,7 +117,10 @@ enter() {
       mkdir -p "$CMEMRAY_ROOT$folder"
       mount --bind "$folder" "$CMEMRAY_ROOT$folder"
     done
-    exec env -i HOME=/root TERM="${TERM:-dumb}" LANG=C.UTF-8 CI="${CI:-}" PIP_DISABLE_PIP_VERSION_CHECK=1 \
+    passed=()
+    for name in ${CMEMRAY_PASS:-}; do passed+=("$name=${!name:-}"); done
+    exec env -i "${passed[@]}" HOME=/root TERM="${TERM:-dumb}" LANG=C.UTF-8 CI="${CI:-}" \
+      PIP_DISABLE_PIP_VERSION_CHECK=1 \
       PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin PYTHON="$PYTHON" \
       PIP_CERT=/etc/ssl/certs/ca-certificates.crt chroot "$CMEMRAY_ROOT" "$@"
   ' enter "$@"
@@ -106,29 +141,63 @@ APT::Get::Assume-Yes "true";
 APT
 }
 
+# Installs debootstrap where it is missing.
+need_debootstrap() {
+  ! command -v debootstrap >/dev/null || return 0
+  say "installing debootstrap"
+  { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq debootstrap; } >&2 ||
+    fail "debootstrap is needed: apt-get install debootstrap"
+}
+
+# Ubuntu's keys, which Debian does not have, from a package whose contents are known.
+ubuntu_keyring() {
+  local package=ubuntu-keyring_2023.11.28.1_all.deb
+  local sum=36de43b15853ccae0028e9a767613770c704833f82586f28eb262f0311adb8a8
+  local folder=$cache/.ubuntu
+  if [ ! -e "$folder/usr/share/keyrings/ubuntu-archive-keyring.gpg" ]; then
+    mkdir -p "$folder"
+    python3 -c 'import sys, urllib.request as u; u.urlretrieve(*sys.argv[1:])' \
+      "$ubuntu/pool/main/u/ubuntu-keyring/$package" "$folder/$package"
+    echo "$sum  $folder/$package" | sha256sum --quiet -c || fail "$package is not what it should be"
+    dpkg-deb -x "$folder/$package" "$folder"
+  fi
+  echo "$folder/usr/share/keyrings/ubuntu-archive-keyring.gpg"
+}
+
 make_root() {
-  local release=$1 root=$cache/$1 script=
+  local release=$1 root=$cache/$1 from=$mirror like=sid script=/usr/share/debootstrap/scripts/$1 options=()
   [ ! -e "$root/.complete" ] || return 0
   need_root
-  if ! command -v debootstrap >/dev/null; then
-    say "installing debootstrap"
-    { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq debootstrap; } >&2 ||
-      fail "debootstrap is needed: apt-get install debootstrap"
+  need_debootstrap
+  if [ "$release" = noble ]; then
+    from=$ubuntu like=gutsy
+    options+=("--keyring=$(ubuntu_keyring)" --components=main,universe)
   fi
-  if [ ! -e "/usr/share/debootstrap/scripts/$release" ]; then
-    mkdir -p "$cache/.scripts"
-    cp -L /usr/share/debootstrap/scripts/sid "$cache/.scripts/$release"
+  # An older debootstrap does not know the newer releases by name.
+  if [ ! -e "$script" ]; then
     script=$cache/.scripts/$release
+    mkdir -p "$cache/.scripts"
+    cp -L "/usr/share/debootstrap/scripts/$like" "$script"
   fi
   say "making $root (a few minutes)"
   # An interrupted attempt starts afresh; nothing can be mounted below it, see enter.
   rm -rf --one-file-system "$root"
   mkdir -p "$root"
-  debootstrap --variant=minbase --include=ca-certificates,gcc,libc6-dev,pkg-config,make,git \
-    "$release" "$root" "$mirror" ${script:+"$script"} >"$cache/$release.log" 2>&1 ||
+  debootstrap --variant=minbase --include="${needed// /,}" "${options[@]}" \
+    "$release" "$root" "$from" "$script" >"$cache/$release.log" 2>&1 ||
     fail "debootstrap failed, see $cache/$release.log"
   adapt "$root"
   touch "$root/.complete"
+}
+
+# A root folder made when less was needed gets the rest.
+complete_root() {
+  local root=$cache/$1
+  [ "$(cat "$root/.needed" 2>/dev/null)" != "$needed" ] || return 0
+  # shellcheck disable=SC2016  # expanded inside
+  PYTHON='' enter "$root" bash -euc 'apt-get update -qq && apt-get install -qq $1 >/dev/null' _ "$needed" \
+    >"$root.needed.log" 2>&1 || fail "apt failed, see $root.needed.log"
+  echo "$needed" >"$root/.needed"
 }
 
 build_free_threaded() {
@@ -154,7 +223,7 @@ make_one() {
     return 0
   fi
   release=$(release_of "$version")
-  [ -n "$release" ] || fail "$version: not on this machine, and Debian has no package or source of it"
+  [ -n "$release" ] || cannot "$version: not on this machine, and Debian has no package or source of it"
   make_root "$release"
   if [ "$version" = 3.13t ]; then
     build_free_threaded
@@ -181,14 +250,18 @@ where() {
 }
 
 run() {
-  local version=$1 native
+  local version=$1 native status
+  as_root "$version" run "$@"
   shift
   make_one "$version"
   native=$(native_of "$version")
   if [ -n "$native" ]; then
     PYTHON=$native exec "$@"
   fi
-  PYTHON=$(inside_of "$version") enter "$cache/$(release_of "$version")" "$@"
+  complete_root "$(release_of "$version")"
+  PYTHON=$(inside_of "$version") enter "$cache/$(release_of "$version")" "$@" || status=$?
+  hand_back
+  return "${status:-0}"
 }
 
 case ${1:-} in
@@ -199,6 +272,7 @@ case ${1:-} in
     shift
     mkdir -p "$cache"
     for version in "$@"; do
+      as_root "$version" make "$@"
       make_one "$version"
       printf '%-12s %s\n' "$version" "$(where "$version")"
     done

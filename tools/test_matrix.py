@@ -1,43 +1,97 @@
 #!/usr/bin/env python3
-"""Builds the wheel and runs the tests on other CPythons: `test_matrix.py VERSION...`.
+"""Builds the wheel and runs the tests on other CPythons: `test_matrix.py [VERSION...]`.
 
-Each version gets its own copy of the source under build/matrix, an interpreter by
-tools/pythons.sh (made when missing), a fresh virtual environment, the wheel, and the test suite
-against that wheel. Ends with a table; exit status 1 when a version failed or could not be had.
+A VERSION is one of tools/pythons.sh, with +jit for a second row with the JIT switched on; without any,
+all that are known. Each version gets an interpreter (made when missing), a copy of the source under
+build/matrix, a fresh virtual environment and the wheel; then every folder of tests/ that says anything
+about an interpreter runs against that wheel, each in a process of its own. A version that fails does
+not stop the others. Ends with one table, also in build/matrix/table.txt; what each suite said is in
+build/matrix/VERSION/logs.
+
+Exit status 1 when anything failed, or when a version that was named cannot be had here.
 """
 
+import dataclasses
 import os
 import shutil
 import subprocess
 import sys
 import time
 import xml.etree.ElementTree as ElementTree
+from collections.abc import Iterable
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-STEPS = r"""
-set -euo pipefail
-cd "$1"
-"$PYTHON" -m venv env
-pip() { env/bin/python -m pip "$@" -q --disable-pip-version-check; }
-pip install -r tools/requirements/build.txt -r tools/requirements/test.txt
-grep -v '^#' tools/requirements/peers.txt | while read -r peer; do
-  pip install --only-binary :all: "$peer" || echo "matrix: no wheel of $peer for $PYTHON"
-done
-export PATH=$PWD/env/bin:$PATH
-meson setup build/gcc -Dpython=disabled >/dev/null
-ninja --quiet -C build/gcc
-pip wheel --no-deps --no-build-isolation -w dist .
-pip install --no-deps dist/*.whl
-mkdir run && cd run
-CMEMRAY_TEST_INSTALLED=1 "$1/env/bin/python" -P -m pytest -c "$1/pyproject.toml" --rootdir="$1" \
-  -n 2 --dist loadgroup --junitxml="$1/report.xml" \
-  "$1/tests" --ignore="$1/tests/tools" --ignore="$1/tests/packaging"
-"""
+MATRIX = ROOT / "build" / "matrix"
+EVERYTHING = ("3.11", "3.12", "3.13", "3.13@debian", "3.13t", "3.14", "3.14+jit", "3.15", "3.15+jit")
+#: Versions of which nobody can say anything here, and why.
+UNTESTED = {
+    "3.14t": "neither a package nor a source of the free-threaded build in Debian or Ubuntu",
+    "3.15t": "neither a package nor a source of the free-threaded build in Debian or Ubuntu",
+}
+#: Suites about the source tree; `make test` runs them.
+OF_THE_SOURCE = ("docs", "tools")
+#: Suites without Python code: the JIT makes no difference.
+WITHOUT_PYTHON = ("core",)
+#: Seconds after which a suite, or the making of an interpreter and a wheel, is cut off.
+SUITE_PATIENCE = 45 * 60
+BUILD_PATIENCE = 60 * 60
+#: Exit status of pythons.sh: not to be had here.
+NOT_HERE = 3
+
+
+@dataclasses.dataclass
+class Result:
+    """One cell: how many tests of a suite had which outcome."""
+
+    passed: int = 0
+    failed: int = 0
+    skipped: int = 0
+    #: Why there are no numbers, or why they are not all.
+    ending: str = ""
+
+    @property
+    def fine(self) -> bool:
+        """Every test that ran passed, and the run ended by itself."""
+        return not self.failed and not self.ending and self.passed + self.skipped > 0
+
+    def __str__(self) -> str:
+        text = f"{self.passed}/{self.failed}/{self.skipped}"
+        return f"{text} {self.ending}" if self.ending else text
+
+
+@dataclasses.dataclass
+class Row:
+    """One version of the table."""
+
+    version: str
+    #: What the interpreter says it is.
+    full: str = ""
+    results: dict[str, Result] = dataclasses.field(default_factory=dict)
+    #: Why nothing was tested; what was written while it was tried.
+    trouble: str = ""
+    log: Path | None = None
+    seconds: float = 0
+    cannot: bool = False
+
+    @property
+    def fine(self) -> bool:
+        """All suites were run, and all are fine."""
+        return not self.trouble and all(result.fine for result in self.results.values())
+
+
+def suites_of(tests: Path, jit: bool) -> list[str]:
+    """Names of the folders of TESTS that say something about an interpreter."""
+    left_out = OF_THE_SOURCE + (WITHOUT_PYTHON if jit else ())
+    return sorted(
+        folder.name
+        for folder in tests.iterdir()
+        if folder.name not in left_out and any(folder.glob("test_*.py"))
+    )
 
 
 def copy_source(target: Path) -> None:
-    """Make TARGET a copy of every file git knows here, committed or not."""
+    """Make TARGET a repository of every file git knows here, committed or not."""
     shutil.rmtree(target, ignore_errors=True)
     command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
     names = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout
@@ -45,6 +99,10 @@ def copy_source(target: Path) -> None:
         if (ROOT / name).is_file():
             (target / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(ROOT / name, target / name)
+    # A test makes the source distribution of the last commit.
+    git = ["git", "-c", "user.name=matrix", "-c", "user.email=matrix@localhost"]
+    for step in (["init", "-q"], ["add", "-A"], ["commit", "-q", "-m", "matrix: copy"]):
+        subprocess.run([*git, *step], cwd=target, check=True)
 
 
 def counts_of(report: Path) -> tuple[int, int, int]:
@@ -57,46 +115,121 @@ def counts_of(report: Path) -> tuple[int, int, int]:
     return total - failed - skipped, failed, skipped
 
 
-def run_version(version: str) -> tuple[str, bool]:
-    """Test one version; returns its row of the table and whether all went well."""
-    work = ROOT / "build" / "matrix" / version
-    copy_source(work)
-    started = time.monotonic()
-    log = work / "log.txt"
-    environment = dict(os.environ, CMEMRAY_BIND=str(work))
-    command = [str(ROOT / "tools" / "pythons.sh"), "run", version]
+def run_step(version: str, log: Path, patience: float, *step: str, jit: bool = False) -> int:
+    """Exit status of a step of matrix_steps.sh in VERSION's copy; its output goes to LOG."""
+    work = MATRIX / version
+    log.parent.mkdir(parents=True, exist_ok=True)
+    environment = dict(os.environ, CMEMRAY_BIND=str(work), CMEMRAY_PASS="PYTHON_JIT")
+    environment["PYTHON_JIT"] = "1" if jit else "0"
+    name, *arguments = step
+    steps = [str(work / "tools" / "matrix_steps.sh"), name, str(work), *arguments]
     with log.open("w") as output:
-        result = subprocess.run(
-            [*command, "bash", "-c", STEPS, "matrix", str(work)],
+        process = subprocess.Popen(
+            [str(ROOT / "tools" / "pythons.sh"), "run", version, *steps],
+            stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
             env=environment,
+            start_new_session=True,
         )
-    seconds = time.monotonic() - started
-    report = work / "report.xml"
+        try:
+            return process.wait(patience)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, 9)
+            process.wait()
+            output.write(f"\nmatrix: cut off after {patience:.0f} s\n")
+            return -9
+
+
+def run_suite(version: str, row: str, suite: str, jit: bool) -> Result:
+    """One cell of the table."""
+    logs = MATRIX / version / "logs" / row
+    report = logs / f"{suite}.xml"
+    status = run_step(
+        version, logs / f"{suite}.log", SUITE_PATIENCE, "suite", suite, row, jit=jit
+    )
     if not report.exists():
-        tail = "\n".join(log.read_text(errors="replace").splitlines()[-15:])
-        print(f"--- {version}: no test ran; the end of {log}:\n{tail}", flush=True)
-        return f"{version:<12} {'could not be tested':>26} {seconds:>7.0f} s", False
-    passed, failed, skipped = counts_of(report)
-    row = f"{version:<12} {passed:>8} {failed:>8} {skipped:>8} {seconds:>7.0f} s"
-    if result.returncode != 0:
-        row += f"   see {log}"
-    return row, result.returncode == 0 and passed > 0
+        return Result(ending="hung" if status == -9 else f"died ({status})")
+    result = Result(*counts_of(report))
+    if status not in (0, 1, 5):  # 5: nothing was collected, as when a whole file is skipped
+        result.ending = f"status {status}"
+    return result
 
 
-def main(versions: list[str]) -> int:
-    """Test every version named on the command line."""
-    if not versions:
-        print("test_matrix: name versions, for instance 3.13 3.15")
-        return 2
-    rows = []
-    for version in versions:
-        print(f"test_matrix: {version}", flush=True)
-        rows.append(run_version(version))
-    print(f"\n{'CPython':<12} {'passed':>8} {'failed':>8} {'skipped':>8} {'time':>9}")
-    print("\n".join(row for row, _ in rows))
-    return 0 if all(fine for _, fine in rows) else 1
+def prepare(version: str, row: Row) -> None:
+    """Interpreter, copy, wheel; what goes wrong is in ROW."""
+    work = MATRIX / version
+    copy_source(work)
+    row.log = work / "logs" / "build.log"
+    status = run_step(version, row.log, BUILD_PATIENCE, "build")
+    said = row.log.read_text(errors="replace").splitlines()
+    if status == NOT_HERE:
+        row.cannot = True
+        row.trouble = (said or ["not to be had here"])[-1].removeprefix("pythons: ")
+    elif status != 0:
+        row.trouble = "could not be built"
+        print("\n".join(said[-15:]), flush=True)
+    else:
+        row.full = (work / "version.txt").read_text().split("\n")[0]
+
+
+def run_row(name: str, prepared: dict[str, Row]) -> Row:
+    """Test what NAME says; PREPARED has the versions that were built already."""
+    version, _, option = name.partition("+")
+    jit = option == "jit"
+    started = time.monotonic()
+    if version not in prepared:
+        prepared[version] = Row(version)
+        prepare(version, prepared[version])
+    row = dataclasses.replace(prepared[version], version=name, results={})
+    if not row.trouble and jit:
+        log = MATRIX / version / "logs" / "jit.log"
+        if run_step(version, log, BUILD_PATIENCE, "jit", jit=True) != 0:
+            row.cannot, row.trouble, row.log = True, "this build has no JIT", log
+    if not row.trouble:
+        for suite in suites_of(ROOT / "tests", jit):
+            row.results[suite] = run_suite(version, name, suite, jit)
+            print(f"test_matrix: {name}: {suite}: {row.results[suite]}", flush=True)
+    row.seconds = time.monotonic() - started
+    return row
+
+
+def table(rows: Iterable[Row], columns: list[str]) -> str:
+    """Versions down, suites across; below it what was not tested, and why."""
+    rows = list(rows)
+    lines = [["CPython", "is", *columns, "minutes"]]
+    notes = []
+    for row in rows:
+        cells = [str(row.results.get(suite, "-")) for suite in columns]
+        lines.append([row.version, row.full or "-", *cells, f"{row.seconds / 60:.1f}"])
+        if row.trouble:
+            notes.append(f"{row.version}: {'untested: ' if row.cannot else ''}{row.trouble}")
+        if not row.fine and not row.cannot:
+            where = row.log if row.trouble else f"build/matrix/{row.version.partition('+')[0]}/logs"
+            notes.append(f"{row.version}: see {where}")
+    notes += [f"{version}: untested: {why}" for version, why in UNTESTED.items()]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    text = [
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+        for line in lines
+    ]
+    head = "passed/failed/skipped of every suite (folder of tests/)"
+    return "\n".join([head, "", *text, "", *notes])
+
+
+def main(names: list[str]) -> int:
+    """Test every version named on the command line, or all."""
+    rows: list[Row] = []
+    prepared: dict[str, Row] = {}
+    for name in names or EVERYTHING:
+        print(f"test_matrix: {name}", flush=True)
+        rows.append(run_row(name, prepared))
+    text = table(rows, suites_of(ROOT / "tests", jit=False))
+    MATRIX.mkdir(parents=True, exist_ok=True)
+    (MATRIX / "table.txt").write_text(text + "\n")
+    print(f"\n{text}")
+    wanted = [row for row in rows if names or not row.cannot]
+    return 0 if wanted and all(row.fine for row in wanted) else 1
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 #include <string.h>
 
+#include "offsets.h"
 #include "os/lock.h"
 #include "os/memory.h"
 #include "os/random.h"
@@ -242,18 +243,19 @@ static struct copy *keep_copy_locked(const struct copy *wanted)
 
 static struct copy *copy_code_locked(const PyCodeObject *code)
 {
-	struct copy wanted = { .first_traceable = code->_co_firsttraceable };
+	struct copy wanted = { .first_traceable = cmr_code_int(code, cmr_offsets.first_traceable) };
+	PyObject *lines = cmr_code_object(code, cmr_offsets.lines);
 	uint64_t words[3];
 
-	wanted.content.name = add_str_locked(code->co_name);
-	wanted.content.file = add_str_locked(code->co_filename);
-	wanted.content.first_line = code->co_firstlineno;
+	wanted.content.name = add_str_locked(cmr_code_object(code, cmr_offsets.name));
+	wanted.content.file = add_str_locked(cmr_code_object(code, cmr_offsets.file));
+	wanted.content.first_line = cmr_code_int(code, cmr_offsets.first_line);
 	if (wanted.content.name == 0 || wanted.content.file == 0)
 		return NULL;
 	wanted.content.lines = (const uint8_t *)"";
-	if (code->co_linetable != NULL && PyBytes_Check(code->co_linetable)) {
-		wanted.content.lines = (const uint8_t *)PyBytes_AS_STRING(code->co_linetable);
-		wanted.content.n_lines = (uint32_t)PyBytes_GET_SIZE(code->co_linetable);
+	if (lines != NULL && PyBytes_Check(lines)) {
+		wanted.content.lines = (const uint8_t *)PyBytes_AS_STRING(lines);
+		wanted.content.n_lines = (uint32_t)PyBytes_GET_SIZE(lines);
 	}
 	words[0] = (uint64_t)wanted.content.name << 32 | wanted.content.file;
 	words[1] = (uint64_t)(uint32_t)wanted.content.first_line;
@@ -289,7 +291,7 @@ static const struct cmr_code *add_code_locked(PyCodeObject *object)
 		slots->used++;
 	code->number = copy->number;
 	code->first_traceable = (uint32_t)(copy->first_traceable > 0 ? copy->first_traceable : 0);
-	code->bytecode = (uintptr_t)object->co_code_adaptive;
+	code->bytecode = (uintptr_t)cmr_code_field(object, cmr_offsets.bytecode);
 	code->n_units = (uint32_t)Py_SIZE(object);
 	slot->code = code;
 	/* pairs with the acquire load in find_slot */

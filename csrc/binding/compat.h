@@ -29,6 +29,14 @@ CMR_QUIET_END
 #error "CPython 3.11 or newer is needed"
 #endif
 
+/* Is there a frames_3NN.h for this minor version? Where not, everything is counted as ever, without
+ * Python stacks. CMR_UNKNOWN_CPYTHON pretends that there is none. */
+#ifdef CMR_UNKNOWN_CPYTHON
+#define CMR_FRAMES_KNOWN 0
+#else
+#define CMR_FRAMES_KNOWN (PY_VERSION_HEX < 0x03100000)
+#endif
+
 #ifdef Py_GIL_DISABLED
 #define CMR_FREE_THREADED 1
 #else

@@ -1,6 +1,8 @@
 /* Which frame header, and what is the same for all of them. */
 #include <patchlevel.h>
-#if PY_VERSION_HEX < 0x030C0000
+#if PY_VERSION_HEX >= 0x03100000 || defined CMR_UNKNOWN_CPYTHON
+/* None: see the end. */
+#elif PY_VERSION_HEX < 0x030C0000
 #include "frames_311.h"
 #elif PY_VERSION_HEX < 0x030D0000
 #include "frames_312.h"
@@ -8,16 +10,17 @@
 #include "frames_313.h"
 #elif PY_VERSION_HEX < 0x030F0000
 #include "frames_314.h"
-#elif PY_VERSION_HEX < 0x03100000
-#include "frames_315.h"
 #else
-#error "frames of this CPython are not known yet"
+#include "frames_315.h"
 #endif
 
 #include <pthread.h>
 #include <string.h>
 
 #include "frames.h"
+#include "offsets.h"
+
+#if CMR_FRAMES_KNOWN
 
 /* Where the interpreter keeps each thread's own state, or NULL: not known, ask it. */
 static const Py_tss_t *state_key;
@@ -56,6 +59,18 @@ struct cmr_frame_layout cmr_frames_layout(void)
 	};
 }
 
+static inline const void *top_of(const PyThreadState *state)
+{
+	const char *holder = (const char *)state;
+
+#if PY_VERSION_HEX < 0x030D0000
+	holder = *(const char *const *)(holder + cmr_offsets.cframe);
+	if (holder == NULL)
+		return NULL;
+#endif
+	return *(const void *const *)(holder + cmr_offsets.current_frame);
+}
+
 const void *cmr_frames_top(void)
 {
 	const Py_tss_t *key = state_key;
@@ -68,7 +83,7 @@ const void *cmr_frames_top(void)
 		state = PyGILState_GetThisThreadState();
 	else
 		state = key->_is_initialized != 0 ? pthread_getspecific(key->_key) : NULL;
-	return state != NULL ? cmr_frame_top(state) : NULL;
+	return state != NULL ? top_of(state) : NULL;
 }
 
 const void *cmr_frames_of_object(PyFrameObject *frame)
@@ -89,7 +104,7 @@ static uintptr_t bytecode_base(const void *frame, const void *code)
 	uintptr_t base;
 
 	if (f->tlbc_index == 0)
-		return (uintptr_t)co->co_code_adaptive;
+		return (uintptr_t)cmr_code_field(code, cmr_offsets.bytecode);
 	array = __atomic_load_n(where, __ATOMIC_ACQUIRE);
 	if (array == NULL || f->tlbc_index < 0 || f->tlbc_index >= array->size)
 		return 0;
@@ -107,7 +122,7 @@ uintptr_t (*const cmr_frames_bytecode_base)(const void *, const void *) = NULL;
 #endif
 
 #if CMR_HAVE_DEBUG_OFFSETS
-const char *cmr_frames_published_mismatch(void)
+const char *cmr_frames_published_mismatch(const struct cmr_frame_layout *layout)
 {
 	const _Py_DebugOffsets *told = &_PyRuntime.debug_offsets;
 
@@ -117,28 +132,57 @@ const char *cmr_frames_published_mismatch(void)
 		return "the interpreter is of another version than this extension";
 	if (told->free_threaded != CMR_FREE_THREADED)
 		return "the interpreter is of another kind of build than this extension";
-	if (told->interpreter_frame.previous != offsetof(_PyInterpreterFrame, previous) ||
-	    told->interpreter_frame.executable != CMR_FRAME_CODE ||
-	    told->interpreter_frame.instr_ptr != CMR_FRAME_INSTRUCTION ||
-	    told->interpreter_frame.owner != offsetof(_PyInterpreterFrame, owner))
+	if (told->interpreter_frame.previous != layout->previous ||
+	    told->interpreter_frame.executable != layout->code ||
+	    told->interpreter_frame.instr_ptr != layout->instruction ||
+	    told->interpreter_frame.owner != layout->owner)
 		return "frames have another layout than this extension was compiled for";
 #if PY_VERSION_HEX >= 0x030E0000
-	if (told->interpreter_frame.tlbc_index != CMR_FRAME_TLBC)
+	if (told->interpreter_frame.tlbc_index != layout->tlbc)
 		return "frames have another layout than this extension was compiled for";
 #endif
-	if (told->thread_state.current_frame != offsetof(PyThreadState, current_frame))
+	if (told->thread_state.current_frame != cmr_offsets.current_frame)
 		return "thread states have another layout than this extension was compiled for";
-	if (told->code_object.co_code_adaptive != offsetof(PyCodeObject, co_code_adaptive) ||
-	    told->code_object.filename != offsetof(PyCodeObject, co_filename) ||
-	    told->code_object.name != offsetof(PyCodeObject, co_name) ||
-	    told->code_object.linetable != offsetof(PyCodeObject, co_linetable) ||
-	    told->code_object.firstlineno != offsetof(PyCodeObject, co_firstlineno))
+	if (told->code_object.co_code_adaptive != cmr_offsets.bytecode ||
+	    told->code_object.filename != cmr_offsets.file ||
+	    told->code_object.name != cmr_offsets.name ||
+	    told->code_object.linetable != cmr_offsets.lines ||
+	    told->code_object.firstlineno != cmr_offsets.first_line)
 		return "code objects have another layout than this extension was compiled for";
 	return NULL;
 }
 #else
-const char *cmr_frames_published_mismatch(void)
+const char *cmr_frames_published_mismatch(const struct cmr_frame_layout *layout)
+{
+	(void)layout;
+	return NULL;
+}
+#endif
+
+#else /* !CMR_FRAMES_KNOWN */
+
+struct cmr_frame_layout cmr_frames_layout(void)
+{
+	return (struct cmr_frame_layout){ .skip_owner = 0 };
+}
+
+const void *cmr_frames_top(void)
 {
 	return NULL;
 }
+
+const void *cmr_frames_of_object(PyFrameObject *frame)
+{
+	(void)frame;
+	return NULL;
+}
+
+uintptr_t (*const cmr_frames_bytecode_base)(const void *, const void *) = NULL;
+
+const char *cmr_frames_published_mismatch(const struct cmr_frame_layout *layout)
+{
+	(void)layout;
+	return "frames of this CPython are not known yet";
+}
+
 #endif

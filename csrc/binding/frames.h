@@ -20,8 +20,9 @@ extern uintptr_t (*const cmr_frames_bytecode_base)(const void *frame, const void
 /* The interpreter's frame behind a frame object. */
 const void *cmr_frames_of_object(PyFrameObject *frame);
 
-/* Why the running interpreter's frames are not as compiled for, or NULL: compares the offsets that
- * the interpreter itself publishes (3.13+). Static storage. */
-const char *cmr_frames_published_mismatch(void);
+/* Why the running interpreter's structs are not as LAYOUT and cmr_offsets (offsets.h) have them, or
+ * NULL: compares what the interpreter itself publishes (3.13+). Where the frames of this minor version
+ * are not known at all, it says so. Static storage. */
+const char *cmr_frames_published_mismatch(const struct cmr_frame_layout *layout);
 
 #endif

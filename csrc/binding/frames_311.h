@@ -23,9 +23,4 @@ CMR_QUIET_END
 #define CMR_FRAME_SKIP_OWNER 256
 #define CMR_HAVE_DEBUG_OFFSETS 0
 
-static inline const void *cmr_frame_top(PyThreadState *state)
-{
-	return state->cframe != NULL ? state->cframe->current_frame : NULL;
-}
-
 #endif

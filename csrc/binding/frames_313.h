@@ -22,9 +22,4 @@ CMR_QUIET_END
 #define CMR_FRAME_SKIP_OWNER FRAME_OWNED_BY_CSTACK
 #define CMR_HAVE_DEBUG_OFFSETS 1
 
-static inline const void *cmr_frame_top(PyThreadState *state)
-{
-	return state->current_frame;
-}
-
 #endif

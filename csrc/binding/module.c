@@ -138,8 +138,7 @@ static PyObject *core_empty_free_lists(PyObject *module, PyObject *ignored)
 
 static PyObject *core_decode_lines(PyObject *module, PyObject *argument)
 {
-	PyCodeObject *code = (PyCodeObject *)argument;
-	PyObject *list, *number;
+	PyObject *list, *number, *table, *first;
 	struct cmr_lines lines;
 	uint32_t n_units;
 	int line;
@@ -149,8 +148,13 @@ static PyObject *core_decode_lines(PyObject *module, PyObject *argument)
 		return PyErr_Format(PyExc_TypeError, "decode_lines() takes a code object, not %.100s",
 				    Py_TYPE(argument)->tp_name);
 	list = PyList_New(0);
-	cmr_lines_start(&lines, (const uint8_t *)PyBytes_AS_STRING(code->co_linetable),
-			(uint32_t)PyBytes_GET_SIZE(code->co_linetable), code->co_firstlineno);
+	table = PyObject_GetAttrString(argument, "co_linetable");
+	first = PyObject_GetAttrString(argument, "co_firstlineno");
+	if (table == NULL || first == NULL)
+		Py_CLEAR(list);
+	else
+		cmr_lines_start(&lines, (const uint8_t *)PyBytes_AS_STRING(table),
+				(uint32_t)PyBytes_GET_SIZE(table), (int)PyLong_AsLong(first));
 	while (list != NULL && cmr_lines_next(&lines, &n_units, &line)) {
 		number = PyLong_FromLong(line);
 		for (; number != NULL && list != NULL && n_units > 0; n_units--)
@@ -160,6 +164,8 @@ static PyObject *core_decode_lines(PyObject *module, PyObject *argument)
 			Py_CLEAR(list);
 		Py_XDECREF(number);
 	}
+	Py_XDECREF(table);
+	Py_XDECREF(first);
 	return list;
 }
 

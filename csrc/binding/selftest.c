@@ -1,12 +1,14 @@
 #include "compat.h"
 
 #include <fcntl.h>
+#include <opcode.h>
 #include <stddef.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "frames.h"
 #include "lines.h"
+#include "offsets.h"
 #include "stacks.h"
 
 static const char source[] = "def inner():\n"
@@ -64,40 +66,124 @@ static bool is_skipped(const struct raw_frame *frame)
 	return frame->owner >= tested->skip_owner;
 }
 
+/* --- code objects ---------------------------------------------------------------------------- */
+
+/* Is the attribute NAME of CODE the very object that lies at OFFSET? */
+static bool is_attribute(PyCodeObject *code, uint32_t offset, const char *name)
+{
+	PyObject *said = PyObject_GetAttrString((PyObject *)code, name);
+	uintptr_t there = 0;
+	bool same = read_safely(&there, (uintptr_t)code + offset, sizeof there) &&
+		    said != NULL && there == (uintptr_t)said;
+
+	Py_XDECREF(said);
+	PyErr_Clear();
+	return same;
+}
+
+/* The same of a number. */
+static bool is_number(PyCodeObject *code, uint32_t offset, const char *name)
+{
+	PyObject *said = PyObject_GetAttrString((PyObject *)code, name);
+	int32_t there = 0;
+	bool same = read_safely(&there, (uintptr_t)code + offset, sizeof there) &&
+		    said != NULL && PyLong_AsLong(said) == there;
+
+	Py_XDECREF(said);
+	PyErr_Clear();
+	return same;
+}
+
+/* Code begins to run, as far as a traceback tells, with its first RESUME. */
+static bool begins_there(PyCodeObject *code)
+{
+	PyObject *units = PyCode_GetCode(code);
+	int32_t first = -1;
+	bool fine = units != NULL &&
+		    read_safely(&first, (uintptr_t)code + cmr_offsets.first_traceable,
+				sizeof first) &&
+		    first >= 0 && first < PyBytes_GET_SIZE(units) / 2;
+	const uint8_t *bytes = fine ? (const uint8_t *)PyBytes_AS_STRING(units) : NULL;
+
+	for (int32_t i = 0; fine && i < first; i++)
+		fine = bytes[2 * i] != RESUME;
+	fine = fine && bytes[2 * first] == RESUME;
+	Py_XDECREF(units);
+	PyErr_Clear();
+	return fine;
+}
+
+/* Nothing that a field of CODE refers to is followed before it is known to be what it should be. */
+static const char *compare_code(PyCodeObject *code)
+{
+	if (!is_attribute(code, cmr_offsets.name, "co_name") ||
+	    !is_attribute(code, cmr_offsets.file, "co_filename") ||
+	    !is_attribute(code, cmr_offsets.lines, "co_linetable") ||
+	    !is_number(code, cmr_offsets.first_line, "co_firstlineno"))
+		return "a code object's field differs";
+	return NULL;
+}
+
+/* --- frames ---------------------------------------------------------------------------------- */
+
 static const char *compare_line(PyFrameObject *frame, PyCodeObject *code, int32_t unit)
 {
-	const uint8_t *table = (const uint8_t *)PyBytes_AS_STRING(code->co_linetable);
-	uint32_t size = (uint32_t)PyBytes_GET_SIZE(code->co_linetable);
+	PyObject *lines = cmr_code_object(code, cmr_offsets.lines);
 
 	/* Lines of other code may be set by a debugger. */
-	if (PyUnicode_CompareWithASCIIString(code->co_filename, source_name) != 0)
+	if (PyUnicode_CompareWithASCIIString(cmr_code_object(code, cmr_offsets.file),
+					     source_name) != 0)
 		return NULL;
 	n_own_frames++;
-	if (cmr_lines_find(table, size, code->co_firstlineno, unit) != PyFrame_GetLineNumber(frame))
+	if (!begins_there(code))
+		return "a code object's beginning differs";
+	if (cmr_lines_find((const uint8_t *)PyBytes_AS_STRING(lines),
+			   (uint32_t)PyBytes_GET_SIZE(lines),
+			   cmr_code_int(code, cmr_offsets.first_line),
+			   unit) != PyFrame_GetLineNumber(frame))
 		return "a frame's line differs";
 	return NULL;
+}
+
+/* The bytecode of CODE that RAW, a frame known to run it, runs. */
+static uintptr_t bytecode_of(const struct raw_frame *raw, const void *code)
+{
+	if (cmr_frames_bytecode_base != NULL)
+		return cmr_frames_bytecode_base((const void *)raw->address, code);
+	return (uintptr_t)cmr_code_field(code, cmr_offsets.bytecode);
+}
+
+/* A frame that is resumed belongs to a generator or its like; any other one is called. */
+static bool has_right_owner(const struct raw_frame *raw, PyObject *flags)
+{
+	long told = flags != NULL ? PyLong_AsLong(flags) : 0;
+	bool resumed = (told & (CO_GENERATOR | CO_COROUTINE | CO_ASYNC_GENERATOR)) != 0;
+
+	Py_XDECREF(flags);
+	PyErr_Clear();
+	return (raw->owner != tested->function_owner) == resumed;
 }
 
 /* RAW is a frame that runs Python code; FRAME what the interpreter says of it. */
 static const char *compare_frame(const struct raw_frame *raw, PyFrameObject *frame)
 {
 	PyCodeObject *code = PyFrame_GetCode(frame);
-	uintptr_t base = (uintptr_t)code->co_code_adaptive;
 	const char *mismatch = NULL;
 	intptr_t bytes;
 
-	if (raw->code != (uintptr_t)code) {
+	if (raw->code != (uintptr_t)code)
 		mismatch = "a frame's code object differs";
-	} else {
-		if (cmr_frames_bytecode_base != NULL)
-			base = cmr_frames_bytecode_base((const void *)raw->address, code);
-		bytes = (intptr_t)(raw->instruction - base);
-		if (bytes != PyFrame_GetLasti(frame))
-			mismatch = "a frame's instruction differs";
-		else if (cmr_frames_of_object(frame) != (const void *)raw->address)
-			mismatch = "a frame's address differs";
-		else
-			mismatch = compare_line(frame, code, (int32_t)(bytes / 2));
+	else if (cmr_frames_of_object(frame) != (const void *)raw->address)
+		mismatch = "a frame's address differs";
+	else if (!has_right_owner(raw, PyObject_GetAttrString((PyObject *)code, "co_flags")))
+		mismatch = "a frame's owner differs";
+	else
+		mismatch = compare_code(code);
+	if (mismatch == NULL) {
+		bytes = (intptr_t)(raw->instruction - bytecode_of(raw, code));
+		mismatch = bytes == PyFrame_GetLasti(frame) ?
+				   compare_line(frame, code, (int32_t)(bytes / 2)) :
+				   "a frame's instruction differs";
 	}
 	Py_DECREF(code);
 	return mismatch;
@@ -115,7 +201,7 @@ static bool is_code(uintptr_t address)
  * run yet are in the chain but hidden by it. */
 static const char *next_raw(uintptr_t *address, struct raw_frame *raw)
 {
-	const PyCodeObject *code;
+	int32_t first;
 	intptr_t unit;
 
 	for (; *address != 0; *address = raw->previous) {
@@ -123,21 +209,34 @@ static const char *next_raw(uintptr_t *address, struct raw_frame *raw)
 			return "a frame's link leads nowhere";
 		if (is_skipped(raw))
 			continue;
-		code = (const PyCodeObject *)raw->code;
 		if (!is_code(raw->code))
 			return "a frame runs something that is no code object";
-		unit = (intptr_t)(raw->instruction - (uintptr_t)code->co_code_adaptive) / 2;
-		if (cmr_frames_bytecode_base != NULL || unit >= code->_co_firsttraceable)
+		if (!read_safely(&first, raw->code + cmr_offsets.first_traceable, sizeof first))
+			return "a code object ends too early";
+		unit = (intptr_t)(raw->instruction - raw->code - cmr_offsets.bytecode) / 2;
+		if (cmr_frames_bytecode_base != NULL || unit >= first)
 			return NULL;
 	}
 	return NULL;
 }
 
+/* What cmr_frames_top will say, without its trust in where it reads. */
+static const char *read_top(uintptr_t *top)
+{
+	uintptr_t holder = (uintptr_t)PyGILState_GetThisThreadState();
+
+	if ((PY_VERSION_HEX < 0x030D0000 &&
+	     !read_safely(&holder, holder + cmr_offsets.cframe, sizeof holder)) ||
+	    !read_safely(top, holder + cmr_offsets.current_frame, sizeof *top))
+		return "the way to a thread's frames leads nowhere";
+	return NULL;
+}
+
 static const char *compare_stacks(void)
 {
-	uintptr_t address = (uintptr_t)cmr_frames_top();
 	PyFrameObject *frame = PyEval_GetFrame(), *back;
-	const char *mismatch = NULL;
+	uintptr_t address = 0;
+	const char *mismatch = read_top(&address);
 	struct raw_frame raw = { 0 };
 
 	Py_XINCREF(frame);
