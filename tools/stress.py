@@ -12,6 +12,7 @@ import argparse
 import json
 import os
 import platform
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -48,7 +49,7 @@ that hangs is ended with its stacks shown.
 
 An event is an allocation or a free that a measurement saw (a resize is one of each). Forks, daemon
 threads and exits: the events are those of the children, which measure themselves; subprocess: those
-of the threads that allocate meanwhile. Made by `{command}` on {machine}; `make test` runs each
+of the threads that allocate meanwhile. Made by {command} on {machine}; `make test` runs each
 program for a moment. {total:,} events in all, {failed}.
 
 """
@@ -81,6 +82,8 @@ def table(results):
         lines.append(f"| {first['situation']} | " + " | ".join(cells) + " |")
     sums = [sum(row.get("events", 0) for row in result["rows"]) for result in results]
     lines.append("| **all** | " + " | ".join(f"**{events:,}**" for events in sums) + " |")
+    seconds = [sum(row.get("seconds", 0) for row in result["rows"]) for result in results]
+    lines.append("| seconds | " + " | ".join(f"{number:.0f}" for number in seconds) + " |")
     why = {
         f"{result['version']}: {row['why'].splitlines()[0]}"
         for result in results
@@ -114,19 +117,26 @@ def main():
     parser.add_argument("--seconds", type=float, default=120)
     parser.add_argument("--events", type=int, default=1_000_000)
     parser.add_argument("--write", action="store_true", help="keep the results, and the document")
+    parser.add_argument("--add", action="store_true", help="to kept results of other versions")
     parser.add_argument("--only-write", action="store_true", help="the document from kept results")
     options = parser.parse_args()
     if options.only_write:
         DOCUMENT.write_text(document(json.loads(RESULTS.read_text())))
         return 0
+    kept = json.loads(RESULTS.read_text())["results"] if options.add else []
     results = {version: run_version(version, options) for version in options.versions}
     had = [result for result in results.values() if result is not None]
     missing = [version for version, result in results.items() if result is None]
+    seconds = f"SECONDS={options.seconds:g}"
+    new = {result["version"]: result for result in had}
     told = {
-        "command": f'make stress SECONDS={options.seconds:g} PYTHONS="{" ".join(options.versions)}"',
+        "command": f'`make stress {seconds} PYTHONS="..." STRESS_ARGS=--write`',
         "machine": f"{platform.system()} {platform.release().split('-')[0]}, "
         f"{platform.machine()}, {os.cpu_count()} processors",
-        "results": had,
+        "results": sorted(
+            ({result["version"]: result for result in kept} | new).values(),
+            key=lambda result: [int(part) for part in re.findall(r"\d+", result["version"])],
+        ),
     }
     if had:
         print("\n" + table(had))

@@ -79,6 +79,8 @@ bool cmr_stacks_init(const char **reason)
 		.find_code = cmr_codes_find,
 		.bytecode_base = cmr_frames_bytecode_base,
 		.forget = cmr_codes_forget,
+		/* A cframe is linked before its frame is written. */
+		.loose = Py_Version < 0x030D0000,
 	};
 	cmr_doors_move(&provider.layout);
 	/* They cleared a frame before unlinking it. */

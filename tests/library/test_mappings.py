@@ -1,6 +1,8 @@
 """mmap: what of it is in the peak, and what stands apart."""
 
 import mmap
+import signal
+import sys
 import tempfile
 
 import pytest
@@ -30,6 +32,18 @@ def run(native, *steps, **options):
 def test_private_writable_counts(native):
     m = run(native, mapping(5 * MB))
     assert (m.peak, m.leaked, m.count) == (5 * MB, 5 * MB, 1)
+
+
+@pytest.mark.parametrize("blocked", [False, True])
+def test_where_a_handler_may_run_no_frame_is_read_that_may_not_be_there(native, blocked):
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR2} if blocked else set())
+    try:
+        m = run(native, mapping(5 * MB), attribution="exact")
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    [row] = [row for row in m.locations_at_peak() if row.size >= 5 * MB]
+    # CPython 3.13 and newer have their top frame in place at any moment.
+    assert bool(row.frames) == (not blocked or sys.version_info >= (3, 13))
 
 
 @pytest.mark.parametrize("prot", [0, 1])

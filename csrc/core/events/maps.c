@@ -6,6 +6,8 @@
  *              mprotect that makes bytes writable is their allocation. */
 #include "events/events.h"
 
+#include <pthread.h>
+#include <signal.h>
 #include <stddef.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -13,6 +15,7 @@
 #include "events/own.h"
 #include "heap/booking.h"
 #include "heap/location.h"
+#include "stack/provider.h"
 
 /* Writable mappings of MAP_NORESERVE from this size on are address space, not use. */
 #define RESERVED_BYTES ((size_t)64 << 20)
@@ -127,6 +130,28 @@ static void replace(struct cutter *c, struct cmr_thread *thread,
 	cmr_lock_drop(&ranges->lock);
 }
 
+/* Whether this thread may be in a signal's handler: there, the signal is blocked. A thread that blocks
+ * some at all times passes for one. */
+static bool may_be_handling(void)
+{
+	sigset_t blocked;
+
+	sigemptyset(&blocked);
+	(void)pthread_sigmask(SIG_BLOCK, NULL, &blocked);
+	for (int number = 1; number < NSIG; number++)
+		if (sigismember(&blocked, number) == 1)
+			return true;
+	return false;
+}
+
+/* A handler may not allocate, but mmap and mprotect are system calls, which work anywhere. */
+static uint32_t locate(struct cmr_thread *thread, enum cmr_kind kind)
+{
+	if (cmr_provider != NULL && cmr_provider->loose && may_be_handling())
+		return cmr_locations_add(0, kind);
+	return cmr_locations_here(thread, kind);
+}
+
 void cmr_on_map(enum cmr_plane_id id, uintptr_t start, size_t bytes, int prot, int flags, int fd,
 		enum cmr_kind kind)
 {
@@ -138,7 +163,7 @@ void cmr_on_map(enum cmr_plane_id id, uintptr_t start, size_t bytes, int prot, i
 	if (!is_interval(start, bytes))
 		return;
 	if (thread != NULL) {
-		range.location = cmr_locations_here(thread, kind);
+		range.location = locate(thread, kind);
 		range.located = range.location != 0;
 		range.tag = thread->view[id].tag;
 		range.class = (uint8_t)class_of(thread, bytes, prot, flags);
@@ -190,7 +215,7 @@ void cmr_on_protect(enum cmr_plane_id id, uintptr_t start, size_t bytes, int pro
 	    (prot & (PROT_WRITE | PROT_EXEC)) == 0 ||
 	    !cmr_booking_wanted(c.plane, CMR_FOR_REQUESTED, thread->view[id].tag))
 		return;
-	location = cmr_locations_here(thread, CMR_KIND_MPROTECT);
+	location = locate(thread, CMR_KIND_MPROTECT);
 	cmr_lock_take(&ranges->lock);
 	while ((found = cmr_ranges_find_locked(ranges, at)) != NULL && found->start < end) {
 		struct cmr_range piece = *found;
@@ -359,7 +384,7 @@ void cmr_on_remap_done(enum cmr_plane_id id, const struct cmr_range_taken *taken
 	(void)old_start;
 	lose_booked(taken);
 	if (thread != NULL) {
-		range.location = cmr_locations_here(thread, CMR_KIND_MREMAP);
+		range.location = locate(thread, CMR_KIND_MREMAP);
 		range.located = range.location != 0;
 		range.tag = thread->view[id].tag;
 	}

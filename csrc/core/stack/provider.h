@@ -40,6 +40,9 @@ struct cmr_provider {
 	uintptr_t (*bytecode_base)(const void *frame, const void *code);
 	/* Drops all copies; numbers restart. Called when nodes are reset. May be NULL. */
 	void (*forget)(void);
+	/* There are moments, between two instructions of the interpreter, at which its top frame is not
+	 * to be found. Allocations do not happen then, but in a signal's handler mappings may. */
+	bool loose;
 };
 
 /* The provider in use, or NULL: stacks are empty then. Set once, before any region starts. */

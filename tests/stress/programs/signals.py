@@ -5,6 +5,18 @@ import signal
 from harness import SLACK, churn, descend
 
 
+def least(number):
+    return sorted([number, 1], key=lambda other: -other)[0]
+
+
+def entries(n):
+    """Calls from C into Python, and deep stacks between them that leave their traces in memory."""
+    total = 0
+    for i in range(n):
+        total += max(map(least, (i,)))
+    return total + descend(900, lambda: 1)
+
+
 def round(stress):
     families, seen = stress.families(python=True), []
 
@@ -12,6 +24,7 @@ def round(stress):
         seen.append([bytes(50), str(number)])
         stress.pound.pound(number, 50, families, 0)
 
+    stress.first(entries, 300)
     for seed in range(3):
         stress.first(churn, seed)
     signal.signal(signal.SIGALRM, handler)
@@ -38,6 +51,14 @@ def round(stress):
         signal.setitimer(signal.ITIMER_REAL, 0)
         mapped, size, failed = stress.rough.still()
     stress.check()
+    # Handlers of C alone, and so often that they interrupt the interpreter everywhere.
+    with stress.measured() as often:
+        stress.rough.tick(signal.SIGUSR1, 90)
+        for _ in range(30):
+            stress.same(entries, 300)
+        more, _, more_failed = stress.rough.still()
+    assert more > 0 == more_failed
+    assert often.m.total > 0
     tally = stress.take()
     assert tally.works == 24 + len(seen) and failed == 0
     assert seen and mapped, (len(seen), mapped)
