@@ -5,6 +5,7 @@
 
 #include "codes.h"
 #include "collect.h"
+#include "jit.h"
 #include "lines.h"
 #include "pymem.h"
 #include "quiet.h"
@@ -226,7 +227,7 @@ static bool init_process(const char **reason)
 			cmr_raise(&err);
 			return false;
 		}
-		if (!cmr_stacks_init(&why))
+		if (!cmr_stacks_init(&why) || !cmr_jit_init())
 			return false;
 		cmr_session_set_callbacks(&callbacks);
 		done = true;

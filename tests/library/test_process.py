@@ -152,7 +152,8 @@ def test_free_lists_are_emptied():
         held = [(i, object()) for i in range(5000)], [{i: i} for i in range(500)]
         del held
 
-    ask()
+    for _ in range(20):
+        ask()  # until a JIT has compiled the loops
     totals = set()
     for prepare in (fill, lambda: None, fill, lambda: None):
         prepare()
@@ -183,13 +184,15 @@ def test_another_build_is_loaded_when_static_thread_local_storage_is_used_up(run
 @pytest.mark.skipif(core.FREE_THREADED, reason="its allocator's mapping is tracked from the start")
 def test_memory_refused_to_the_tracker_is_not_passed_in_silence(run_python):
     out = run_python(
-        "import resource, cmemray\n"
+        "import mmap, resource, cmemray\n"
         "m = cmemray.measure(limit='1 GB', attribution='exact')\n"
         "m.start()\n"
+        # What is mapped next lies further away than any part of the tracker's table reaches by now.
+        "far = mmap.mmap(-1, 128 << 20, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS, prot=mmap.PROT_READ)\n"
         "used = int(open('/proc/self/statm').read().split()[0]) * 4096\n"
         "limits = resource.getrlimit(resource.RLIMIT_AS)\n"
-        "resource.setrlimit(resource.RLIMIT_AS, (used + (6 << 20), limits[1]))\n"
-        "held = [bytearray(100) for _ in range(10_000)]\n"
+        "resource.setrlimit(resource.RLIMIT_AS, (used + (7 << 20), limits[1]))\n"
+        "held = [bytearray(100) for _ in range(25_000)]\n"
         "resource.setrlimit(resource.RLIMIT_AS, limits)\n"
         "m.stop()\n"
         "print(m.incomplete, m.incomplete_reason != '')\n"

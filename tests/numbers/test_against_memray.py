@@ -27,7 +27,8 @@ PROGRAMS = (
 def measure(tool, program, mode):
     done = subprocess.run(
         [sys.executable, "-P", str(SCRIPT), tool, program, mode],
-        env={**os.environ, "PYTHONHASHSEED": "1"},
+        # memray switches the JIT off while it measures.
+        env={**os.environ, "PYTHONHASHSEED": "1", "PYTHON_JIT": "0"},
         cwd=tempfile.gettempdir(),
         capture_output=True,
         text=True,

@@ -65,6 +65,11 @@ static inline void cmr_hooks_catch_up_if_marked(void)
 		cmr_hooks_catch_up_once();
 }
 
+/* From now on mmap called by code in [START, END) maps stock (cmr_stock_begin). One such range, to be
+ * named before the first region opens. Used for an interpreter whose compiler maps its code without
+ * asking any allocator. */
+void cmr_hooks_stock_code(uintptr_t start, uintptr_t end);
+
 /* Child processes started since load, by function; forkpty is among fork. Relaxed atomics. */
 enum cmr_child {
 	CMR_CHILD_FORK,

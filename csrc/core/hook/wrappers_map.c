@@ -24,6 +24,20 @@ static inline void *mapped(struct cmr_event event, void *start, size_t bytes, in
 	return start;
 }
 
+/* Set before any region opens. */
+static uintptr_t stock_start, stock_end;
+
+void cmr_hooks_stock_code(uintptr_t start, uintptr_t end)
+{
+	stock_start = start;
+	stock_end = end;
+}
+
+static inline bool is_stock_code(const void *caller)
+{
+	return (uintptr_t)caller - stock_start < stock_end - stock_start;
+}
+
 /* What a MAP_FIXED call overlays stays the caller's throughout, so that cmr_on_map may replace it
  * afterwards; a failed call has, as a rule, overlaid nothing. */
 #define MAPPER(name)                                                                              \
@@ -37,11 +51,24 @@ static inline void *mapped(struct cmr_event event, void *start, size_t bytes, in
 			      bytes, prot, flags, fd);                                            \
 	}                                                                                         \
                                                                                                   \
+	static __attribute__((noinline)) void *stock_##name(void *hint, size_t bytes, int prot,   \
+							    int flags, int fd, off_t offset)      \
+	{                                                                                         \
+		void *start;                                                                      \
+                                                                                                  \
+		cmr_stock_begin();                                                                \
+		start = tracked_##name(hint, bytes, prot, flags, fd, offset);                     \
+		cmr_stock_end();                                                                  \
+		return start;                                                                     \
+	}                                                                                         \
+                                                                                                  \
 	void *cmr_hook_##name(void *hint, size_t bytes, int prot, int flags, int fd,              \
 			      off_t offset)                                                       \
 	{                                                                                         \
 		if (CMR_CLOSED(cmr_gate_planes()))                                                \
 			return cmr_original.name(hint, bytes, prot, flags, fd, offset);           \
+		if (is_stock_code(__builtin_return_address(0)))                                   \
+			return stock_##name(hint, bytes, prot, flags, fd, offset);                \
 		return tracked_##name(hint, bytes, prot, flags, fd, offset);                      \
 	}
 
