@@ -67,7 +67,7 @@ check: env-test install build/gcc/build.ninja build/micro/build.ninja  ## tests 
 build/micro/build.ninja: | env-test
 	$(call setup,gcc) build/micro -Dpython=disabled -Db_ndebug=true $(QUIET)
 
-.PHONY: core-builds asan tsan coverage coverage-clean coverage-bar unit
+.PHONY: core-builds asan tsan valgrind coverage coverage-clean coverage-bar unit
 build/gcc/build.ninja: | env-test
 	$(call setup,gcc) build/gcc -Dcore_tests=enabled $(QUIET)
 build/clang/build.ninja: | env-lint
@@ -91,6 +91,29 @@ asan: build/asan/build.ninja  ## the same under AddressSanitizer and UndefinedBe
 tsan: build/tsan/build.ninja  ## the same under ThreadSanitizer
 	@ninja --quiet -C build/tsan
 	CMEMRAY_CORE_BUILDS=tsan=build/tsan $(BIN)/python -P -m pytest -p no:memray $(PYTEST_ARGS) tests/core
+valgrind: build/gcc/build.ninja  ## the same under valgrind's memcheck
+	@command -v valgrind >/dev/null || { echo "needed: valgrind"; exit 1; }
+	@ninja --quiet -C build/gcc
+	CMEMRAY_CORE_BUILDS=plain=build/gcc \
+	    CMEMRAY_CORE_UNDER="valgrind -q --error-exitcode=99 --leak-check=full --errors-for-leak-kinds=definite" \
+	    $(BIN)/python -P -m pytest -p no:memray $(PYTEST_ARGS) tests/core
+
+# Python itself is not instrumented: the runtimes are preloaded, and Python's own leaks at its end are not ours.
+.PHONY: asan-python
+ASAN_TESTS ?= tests/binding tests/library tests/plugin
+asan-python: env-test  ## binding, library and plugin tests with a sanitized extension in a process with libasan
+	@[ -x build/asan-python/bin/pip ] || $(PYTHON) -m venv build/asan-python
+	@build/asan-python/bin/pip install -q --disable-pip-version-check -r tools/requirements/build.txt -r tools/requirements/test.txt
+	@rm -rf build/asan-dist
+	CC=gcc PATH=$(CURDIR)/build/asan-python/bin:$$PATH build/asan-python/bin/pip wheel -q --disable-pip-version-check --no-deps \
+	    --no-build-isolation --config-settings=build-dir=build/asan-wheel \
+	    --config-settings=setup-args=-Db_sanitize=address,undefined -w build/asan-dist .
+	@build/asan-python/bin/pip install -q --disable-pip-version-check --no-deps --force-reinstall build/asan-dist/*.whl
+	@mkdir -p build/run
+	cd build/run && ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 \
+	    LD_PRELOAD="$$(gcc -print-file-name=libasan.so) $$(gcc -print-file-name=libubsan.so)" \
+	    CMEMRAY_TEST_INSTALLED=1 CMEMRAY_TEST_SANITIZED=1 ../asan-python/bin/python -P -m pytest \
+	    -c $(CURDIR)/pyproject.toml --rootdir=$(CURDIR) -p no:memray -n 2 $(PYTEST_ARGS) $(addprefix $(CURDIR)/,$(ASAN_TESTS))
 
 coverage: build/coverage/build.ninja coverage-clean  ## line coverage of csrc/core by its C tests; fails below 85 %
 	@ninja --quiet -C build/coverage
@@ -139,6 +162,13 @@ suites-outcomes:  ## other people's suites, plain and measured, on PYTHONS: whic
 	@for version in $(filter-out %@debian %t,$(PYTHONS)); do \
 	    tools/pythons.sh run $$version bash -c '"$$PYTHON" -m bench.suites.outcomes $(BENCH_ARGS)' || failed=1; \
 	done; $(PYTHON) -m bench.suites.outcomes --only-write; exit $${failed:-0}
+
+.PHONY: analyze
+build/analyzer/build.ninja: | env-lint
+	$(call setup,gcc) build/analyzer -Dcore_tests=disabled -Dc_args=-fanalyzer $(QUIET)
+analyze: env-lint build/clang/build.ninja build/analyzer/build.ninja  ## clang-tidy and gcc -fanalyzer: minutes
+	@command -v clang-tidy >/dev/null || tools/bootstrap.sh analyze
+	@tools/analyze.sh
 
 .PHONY: docs
 docs: env-test  ## check that what the documents name and link to exists

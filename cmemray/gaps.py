@@ -44,7 +44,7 @@ def _by_file(pairs: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
     for file, what in pairs:
         name = os.path.basename(os.path.realpath(file)) if file else ""
         found.setdefault(name, set()).add(what)
-    return {name: sorted(whats) for name, whats in sorted(found.items())}
+    return {name: sorted(words) for name, words in sorted(found.items())}
 
 
 def _listed(words: Iterable[str]) -> str:

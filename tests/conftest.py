@@ -62,6 +62,9 @@ class Project:
     ) -> pytest.RunResult:
         """Run pytest with `args`; `plugins` are loaded besides ours."""
         loaded = [f"-p{name}" for name in (plugin, *plugins) if name]
+        if os.environ.get("CMEMRAY_TEST_SANITIZED") and plugin:
+            # make asan-python: the whole process has a sanitizer, and is measured all the same.
+            loaded += ["-o", "memray_sanitizer=track"]
         return self._pytester.runpytest_subprocess(*loaded, *args, timeout=120)
 
     def run_tests(self, text: str, *args: str, **options: tuple[str, ...]) -> pytest.RunResult:

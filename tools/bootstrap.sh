@@ -4,6 +4,7 @@
 #   tools/bootstrap.sh build    a C compiler, Python headers, .venv with Meson
 #   tools/bootstrap.sh test     and what the tests import; valgrind and allocators where apt may install them
 #   tools/bootstrap.sh lint     and clang, shellcheck and the Python linters
+#   tools/bootstrap.sh analyze  and clang-tidy
 #
 # Missing system packages are installed through apt where that needs no password (root, or sudo
 # that does not ask); anywhere else this says exactly which to install and ends with status 1.
@@ -68,6 +69,8 @@ missing_packages() {
   [ "$level" != test ] || return 0
   command -v clang >/dev/null || missing+=(clang)
   command -v shellcheck >/dev/null || missing+=(shellcheck)
+  [ "$level" != lint ] || return 0
+  command -v clang-tidy >/dev/null || missing+=(clang-tidy)
 }
 
 as_root() {
@@ -143,8 +146,8 @@ level=${1:-build}
 case $level in
   build) lists="build" ;;
   test) lists="build test coverage peers" ;;
-  lint) lists="build test coverage peers lint" ;;
-  *) fail "unknown level $level: build, test or lint" ;;
+  lint | analyze) lists="build test coverage peers lint" ;;
+  *) fail "unknown level $level: build, test, lint or analyze" ;;
 esac
 missing_packages "$level"
 if [ ${#missing[@]} -gt 0 ]; then
