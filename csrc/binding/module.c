@@ -258,6 +258,14 @@ static bool add_new(PyObject *module, const char *name, PyObject *value)
 	return done;
 }
 
+#ifdef CMR_DYNAMIC_TLS
+#define NO_ROOM                                                                                    \
+	"no static thread-local storage is left for cmemray's core, which needs 16 bytes of it where "     \
+	"another malloc than the C library's is preloaded. Call cmemray.measure() before the libraries "   \
+	"that use it up are loaded, or raise the reserve with the environment variable "                   \
+	"GLIBC_TUNABLES=glibc.rtld.optional_static_tls=4096"
+#endif
+
 static int exec_module(PyObject *module)
 {
 	const char *reason;
@@ -267,6 +275,12 @@ static int exec_module(PyObject *module)
 		PyErr_SetString(PyExc_ImportError, "cmemray measures from the main interpreter only");
 		return -1;
 	}
+#ifdef CMR_DYNAMIC_TLS
+	if (!cmr_hooks_allocator_is_libc()) {
+		PyErr_SetString(PyExc_ImportError, NO_ROOM);
+		return -1;
+	}
+#endif
 	if (!init_process(&reason) || !register_shutdown() || !cmr_collect_init())
 		return -1;
 	if (PyModule_AddIntConstant(module, "BASIS_REQUESTED", CMR_BASIS_REQUESTED) != 0 ||

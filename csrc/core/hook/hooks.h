@@ -54,6 +54,11 @@ enum cmr_status cmr_hooks_refresh(struct cmr_hook_report *out, struct cmr_error 
  * has a mark; holds no lock of ours. errno is preserved. The first is for dlsym, when dlopen has
  * returned, and takes all marks away; the second is for events, and takes one. */
 void cmr_hooks_catch_up(void);
+
+/* Whether the process has the C library's own malloc. Another one may map memory, and so come by our
+ * hooks, while it serves the loader's request for thread-local storage: without static storage that
+ * would not end. */
+bool cmr_hooks_allocator_is_libc(void);
 void cmr_hooks_catch_up_once(void);
 
 /* First thing in every event of whoever tells events (wrappers, the interpreter's allocators). */

@@ -126,8 +126,33 @@ static void resolve_one(struct cmr_hook *hook)
 		hook->original = ask_object(search.file, hook->name);
 }
 
+#ifdef CMR_DYNAMIC_TLS
+uintptr_t cmr_loader_start, cmr_loader_bytes;
+
+static void find_loader(void)
+{
+	const struct r_debug *debug = dlsym(RTLD_DEFAULT, "_r_debug");
+	uintptr_t base = debug != NULL ? debug->r_ldbase : 0;
+	const ElfW(Ehdr) *header = (const void *)base;
+	const ElfW(Phdr) *segments;
+
+	if (base == 0)
+		return;
+	segments = (const void *)(base + header->e_phoff);
+	cmr_loader_start = base;
+	for (unsigned i = 0; i < header->e_phnum; i++)
+		if (segments[i].p_type == PT_LOAD)
+			cmr_loader_bytes = segments[i].p_vaddr + segments[i].p_memsz;
+}
+#else
+static void find_loader(void)
+{
+}
+#endif
+
 static void resolve_all(void)
 {
+	find_loader();
 	for (int i = 0; i < CMR_N_HOOKS; i++) {
 		unsigned char letter = (unsigned char)cmr_hook_table[i].name[0];
 
@@ -146,6 +171,12 @@ static void resolve_all(void)
 	CMR_HOOK_LIST(X, T)
 #undef X
 #undef T
+}
+
+bool cmr_hooks_allocator_is_libc(void)
+{
+	return cmr_originals_resolve() &&
+	       is_of_allocator((uintptr_t)dlsym(RTLD_DEFAULT, "__libc_start_main"));
 }
 
 bool cmr_originals_resolve(void)

@@ -33,6 +33,11 @@ extern struct cmr_hook cmr_hook_table[CMR_N_HOOKS];
  * process has no malloc or free. Takes the loader's locks. */
 bool cmr_originals_resolve(void);
 
+#ifdef CMR_DYNAMIC_TLS
+/* Where the loader is; set with the originals. */
+extern uintptr_t cmr_loader_start, cmr_loader_bytes;
+#endif
+
 /* Index of the hook called NAME; CMR_N_HOOKS when there is none that has an original. */
 enum cmr_hook_index cmr_hook_find(const char *name);
 

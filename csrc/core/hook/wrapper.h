@@ -25,6 +25,15 @@ extern int cmr_hook_personality(int version, int actions, uint64_t kind, void *e
 
 #define CMR_TRACKED __attribute__((noinline, flatten))
 
+/* Without static thread-local storage the first look at the guard in a thread makes the loader ask for
+ * memory. Where a program's PLT stands for malloc it comes here for that, and must not be asked again. */
+#ifdef CMR_DYNAMIC_TLS
+#define CMR_FROM_LOADER()                                                                         \
+	((uintptr_t)__builtin_return_address(0) - cmr_loader_start < cmr_loader_bytes)
+#else
+#define CMR_FROM_LOADER() false
+#endif
+
 /* The planes for which the calling thread's event counts now; 0 in the common case. */
 #define CMR_CLOSED(planes) __builtin_expect((planes) == 0, 1)
 
