@@ -3,7 +3,7 @@
 
     peer_check.py             all of them
     peer_check.py 17 52a      some numbers
-    peer_check.py --document  and write the table into docs/peer.md
+    peer_check.py --document  and write what was played into the table of docs/peer.md
 
 pytest-memray, the newest there is, goes into an environment of its own below build/peer. Prints for
 each scenario what both of them make of it. What each is said to make of it stands beside the scenario;
@@ -127,6 +127,20 @@ def markdown(rows: list[list[str]]) -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
 
 
+def written(document: str, version: str, rows: list[list[str]]) -> str:
+    """The document with these rows anew; those of other scenarios stay."""
+    before, _, rest = document.partition(BEGIN)
+    old, _, after = rest.partition(END)
+    kept = {}
+    for line in old.splitlines():
+        cells = [cell.strip() for cell in line.strip("|").split("|")]
+        kept[tuple(cells[:2])] = cells
+    kept |= {tuple(cells[:2]): cells for cells in rows}
+    names = [(scenario.number, scenario.title) for scenario in scenarios.SCENARIOS]
+    table = markdown([kept[name] for name in names if name in kept])
+    return f"{before}{BEGIN}\nPlayed with {version}.\n\n{table}\n{END}{after}"
+
+
 def main() -> int:
     """Play what is asked for."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -147,11 +161,8 @@ def main() -> int:
         )
         rows.append(cells)
         problems += bad
-    if arguments.document and not arguments.numbers:
-        text = DOCUMENT.read_text()
-        before, _, rest = text.partition(BEGIN)
-        made = f"\nPlayed with {version}.\n\n" + markdown(rows) + "\n"
-        DOCUMENT.write_text(before + BEGIN + made + END + rest.partition(END)[2])
+    if arguments.document:
+        DOCUMENT.write_text(written(DOCUMENT.read_text(), version, rows))
     print(f"\n{len(rows)} scenarios, {sum(bool(cells[4]) for cells in rows)} come out differently")
     if problems:
         print("otherwise than is said:\n" + "\n".join(problems))
