@@ -64,7 +64,7 @@ def measure_here(mode: str, count: int) -> dict[str, float]:
         run_threads(count, WORK // 10)
     # As dear as a limit is that a test could have: the sampling period follows it.
     options = {"limit": 2 * before.peak} if mode == "limit" else {"attribution": "exact"}
-    measured = cmemray.measure(**options)  # type: ignore[arg-type]
+    measured = cmemray.measure(**options)
     measured.start()
     seconds = timed(count)
     measured.stop()
@@ -107,7 +107,9 @@ def main() -> None:
     build = "free-threaded" if free else "with GIL"
     print(f"CPython {sys.version.split()[0]} {build}, {os.cpu_count()} processors")
     print("ratios to plain, median of rounds (smallest to largest)\n")
-    print(f"{'threads':<8} {'limit, cpu':>18} {'limit, wall':>18} {'exact, cpu':>18} {'exact, wall':>18}")
+    print(
+        f"{'threads':<8} {'limit, cpu':>18} {'limit, wall':>18} {'exact, cpu':>18} {'exact, wall':>18}"
+    )
     for count in map(int, arguments.threads.split(",")):
         cells = [
             f"{statistics.median(values):.2f} ({min(values):.2f}-{max(values):.2f})"

@@ -24,7 +24,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 MATRIX = ROOT / "build" / "matrix"
-EVERYTHING = ("3.11", "3.12", "3.13", "3.13@debian", "3.13t", "3.14", "3.14+jit", "3.15", "3.15+jit")
+EVERYTHING = tuple("3.11 3.12 3.13 3.13@debian 3.13t 3.14 3.14+jit 3.15 3.15+jit".split())
 #: Versions of which nobody can say anything here, and why.
 UNTESTED = {
     "3.14t": "neither a package nor a source of the free-threaded build in Debian or Ubuntu",
@@ -146,9 +146,7 @@ def run_suite(version: str, row: str, suite: str, jit: bool) -> Result:
     """One cell of the table."""
     logs = MATRIX / version / "logs" / row
     report = logs / f"{suite}.xml"
-    status = run_step(
-        version, logs / f"{suite}.log", SUITE_PATIENCE, "suite", suite, row, jit=jit
-    )
+    status = run_step(version, logs / f"{suite}.log", SUITE_PATIENCE, "suite", suite, row, jit=jit)
     if not report.exists():
         return Result(ending="hung" if status == -9 else f"died ({status})")
     result = Result(*counts_of(report))
@@ -252,7 +250,9 @@ def main(arguments: list[str]) -> int:
     for name in names or EVERYTHING:
         print(f"test_matrix: {name}", flush=True)
         rows.append(run_row(name, prepared, chosen))
-    columns = [name for name in suites_of(ROOT / "tests", jit=False) if not chosen or name in chosen]
+    columns = [
+        name for name in suites_of(ROOT / "tests", jit=False) if not chosen or name in chosen
+    ]
     text = table(rows, columns)
     MATRIX.mkdir(parents=True, exist_ok=True)
     (MATRIX / "table.txt").write_text(text + "\n")
