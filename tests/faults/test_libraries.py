@@ -123,7 +123,10 @@ def test_small_stacks(kib):
 @pytest.mark.parametrize("kib", [32, 64])
 def test_small_python_stacks(kib):
     import cmemray
-    threading.stack_size(kib << 10)
+    try:
+        threading.stack_size(kib << 10)
+    except ValueError:
+        threading.stack_size(64 << 10)  # 3.15 does not take less than 52 KiB
     try:
         thread = threading.Thread(target=bytearray, args=(10**6,))
         with cmemray.measure(limit="2 MB") as m:

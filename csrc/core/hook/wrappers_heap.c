@@ -33,7 +33,7 @@ __attribute__((noinline)) void cmr_wrapper_tell_free(uintptr_t planes, uintptr_t
                                                                                                   \
 	void *cmr_hook_##name parameters                                                          \
 	{                                                                                         \
-		if (CMR_CLOSED(cmr_gate_planes()))                                                \
+		if (CMR_FROM_LOADER() || CMR_CLOSED(cmr_gate_planes()))                           \
 			return cmr_original.name arguments;                                       \
 		return tracked_##name arguments;                                                  \
 	}
@@ -94,7 +94,7 @@ ALLOCATOR(_ZnamSt11align_val_tRKSt9nothrow_t, CMR_KIND_ALIGNED_ALLOC,
                                                                                                   \
 	void cmr_hook_##name parameters                                                           \
 	{                                                                                         \
-		if (CMR_CLOSED(cmr_gate_planes()) || block == NULL)                               \
+		if (CMR_FROM_LOADER() || CMR_CLOSED(cmr_gate_planes()) || block == NULL)          \
 			cmr_original.name arguments;                                              \
 		else                                                                              \
 			tracked_##name arguments;                                                 \
@@ -179,7 +179,7 @@ static CMR_TRACKED void *tracked_realloc(void *block, size_t size)
 
 void *cmr_hook_realloc(void *block, size_t size)
 {
-	if (CMR_CLOSED(cmr_gate_planes()))
+	if (CMR_FROM_LOADER() || CMR_CLOSED(cmr_gate_planes()))
 		return cmr_original.realloc(block, size);
 	return tracked_realloc(block, size);
 }
