@@ -13,6 +13,7 @@ BENCH_ARGS ?=
 PEER_ARGS ?=
 # None: every CPython that can be had, JIT off and on.
 PYTHONS ?=
+MATRIX_ARGS ?=
 BIN := $(CURDIR)/$(VENV)/bin
 export PYTHON VENV
 # Meson and Ninja come from .venv; nothing of a caller's Python set-up may leak into the tests.
@@ -29,11 +30,13 @@ CORE_BUILDS := plain=build/gcc,asan=build/asan,tsan=build/tsan,coverage=build/co
 help:  ## this list
 	@grep -hE '^[a-z][a-z-]*:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
 
-.PHONY: env env-test env-lint
+.PHONY: env env-test env-lint env-system
 env:
 	@tools/bootstrap.sh build
 env-test:
 	@tools/bootstrap.sh test
+env-system:
+	@tools/bootstrap.sh system
 env-lint:
 	@tools/bootstrap.sh lint
 
@@ -187,8 +190,12 @@ format:  ## let the formatter rewrite the Python files
 test-oldest: env-test install  ## the plugin's tests with the oldest supported pytest
 	@tools/test_oldest.sh
 
-test-matrix: env-test  ## wheel and every suite on every CPython, one table; PYTHONS="3.13t 3.15+jit" chooses
-	@$(PYTHON) tools/test_matrix.py $(PYTHONS)
+test-matrix: env-system  ## wheel and every suite on every CPython, one table; PYTHONS="3.13t 3.15+jit" chooses
+	@$(PYTHON) tools/test_matrix.py $(MATRIX_ARGS) $(PYTHONS)
+
+.PHONY: bench-threads
+bench-threads: env-system  ## plain against measured with 1, 2 and 8 threads at once: make bench-threads PYTHONS="3.13t 3.13"
+	@$(PYTHON) tools/test_matrix.py --bench-threads $(PYTHONS)
 
 SECONDS ?= 120
 STRESS_ARGS ?=

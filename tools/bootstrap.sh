@@ -3,6 +3,7 @@
 #
 #   tools/bootstrap.sh build    a C compiler, Python headers, .venv with Meson
 #   tools/bootstrap.sh test     and what the tests import; valgrind and allocators where apt may install them
+#   tools/bootstrap.sh system   what tests of other interpreters need from the system; no .venv
 #   tools/bootstrap.sh lint     and clang, shellcheck and the Python linters
 #   tools/bootstrap.sh analyze  and clang-tidy
 #
@@ -66,7 +67,7 @@ missing_packages() {
   command -v gcc >/dev/null || missing+=(gcc libc6-dev)
   command -v g++ >/dev/null || missing+=(g++)
   command -v readelf >/dev/null || missing+=(binutils)
-  [ "$level" != test ] || return 0
+  case $level in lint | analyze) ;; *) return 0 ;; esac
   command -v clang >/dev/null || missing+=(clang)
   command -v shellcheck >/dev/null || missing+=(shellcheck)
   [ "$level" != lint ] || return 0
@@ -147,7 +148,8 @@ case $level in
   build) lists="build" ;;
   test) lists="build test coverage peers" ;;
   lint | analyze) lists="build test coverage peers lint" ;;
-  *) fail "unknown level $level: build, test, lint or analyze" ;;
+  system) lists="" ;;
+  *) fail "unknown level $level: build, test, lint, analyze or system" ;;
 esac
 missing_packages "$level"
 if [ ${#missing[@]} -gt 0 ]; then
@@ -158,6 +160,7 @@ if [ "$level" != build ]; then
   valgrind_if_possible
   allocators_if_possible
 fi
+[ "$level" != system ] || exit 0
 make_venv
 # shellcheck disable=SC2086  # a list of words
 install_requirements $lists

@@ -3,6 +3,7 @@
 #
 #   matrix_steps.sh build WORK          virtual environment, core tests, wheel, in the copy WORK
 #   matrix_steps.sh jit WORK            has the interpreter a JIT, and is it switched on?
+#   matrix_steps.sh threads WORK        bench/threads.py
 #   matrix_steps.sh suite WORK NAME ROW tests/NAME against that wheel; the results in WORK/logs/ROW
 set -euo pipefail
 
@@ -29,6 +30,7 @@ requirements() {
 }
 
 build() {
+  # shellcheck disable=SC2153  # the interpreter, from tools/pythons.sh; $python is the one of env
   "$PYTHON" -m venv env
   requirements >requirements.txt
   pip install -r tools/requirements/build.txt -r requirements.txt
@@ -49,6 +51,7 @@ build() {
 case $1 in
   build) build ;;
   jit) "$python" -c 'import sys; sys.exit(not (sys._jit.is_available() and sys._jit.is_enabled()))' ;;
+  threads) exec "$python" -P bench/threads.py ;;
   suite)
     mkdir -p run && cd run
     CMEMRAY_TEST_INSTALLED=1 exec "$python" -P -m pytest -c "$work/pyproject.toml" --rootdir="$work" \

@@ -88,7 +88,8 @@ as_root() {
   shift
   if [ "$(id -u)" != 0 ] && [ -z "$(native_of "$version")" ] && [ -n "$(release_of "$version")" ] &&
     command -v sudo >/dev/null && sudo -n true 2>/dev/null; then
-    exec sudo -n --preserve-env="CMEMRAY_PYTHONS,CMEMRAY_MIRROR,CMEMRAY_UBUNTU,CMEMRAY_BIND,CMEMRAY_PASS,${CMEMRAY_PASS:-CI}" \
+    export CMEMRAY_PASS=${CMEMRAY_PASS:-CI}
+    exec sudo -n --preserve-env="CMEMRAY_PYTHONS,CMEMRAY_MIRROR,CMEMRAY_UBUNTU,CMEMRAY_BIND,CMEMRAY_PASS,${CMEMRAY_PASS// /,}" \
       "$0" "$@"
   fi
 }
@@ -171,7 +172,7 @@ make_root() {
   need_debootstrap
   if [ "$release" = noble ]; then
     from=$ubuntu like=gutsy
-    options+=("--keyring=$(ubuntu_keyring)" --components=main,universe)
+    options+=("--keyring=$(ubuntu_keyring)" "--components=main,universe")
   fi
   # An older debootstrap does not know the newer releases by name.
   if [ ! -e "$script" ]; then
@@ -264,27 +265,32 @@ run() {
   return "${status:-0}"
 }
 
-case ${1:-} in
-  list)
-    for version in $known; do printf '%-12s %s\n' "$version" "$(where "$version")"; done
-    ;;
-  make)
-    shift
-    mkdir -p "$cache"
-    for version in "$@"; do
-      as_root "$version" make "$@"
-      make_one "$version"
-      printf '%-12s %s\n' "$version" "$(where "$version")"
-    done
-    ;;
-  run)
-    [ $# -ge 3 ] || fail "run VERSION COMMAND..."
-    mkdir -p "$cache"
-    shift
-    run "$@"
-    ;;
-  *)
-    sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//;p}' "$0"
-    exit 2
-    ;;
-esac
+main() {
+  case ${1:-} in
+    list)
+      for version in $known; do printf '%-12s %s\n' "$version" "$(where "$version")"; done
+      ;;
+    make)
+      shift
+      mkdir -p "$cache"
+      for version in "$@"; do
+        as_root "$version" make "$@"
+        make_one "$version"
+        printf '%-12s %s\n' "$version" "$(where "$version")"
+      done
+      ;;
+    run)
+      [ $# -ge 3 ] || fail "run VERSION COMMAND..."
+      mkdir -p "$cache"
+      shift
+      run "$@"
+      ;;
+    *)
+      sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//;p}' "$0"
+      exit 2
+      ;;
+  esac
+}
+
+# In one line: a shell that has read it does not mind that this file is changed meanwhile.
+main "$@"; exit

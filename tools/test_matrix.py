@@ -1,16 +1,17 @@
 #!/usr/bin/env python3
-"""Builds the wheel and runs the tests on other CPythons: `test_matrix.py [VERSION...]`.
+"""Builds the wheel and runs the tests on other CPythons: `test_matrix.py [--suites A,B] [VERSION...]`.
 
 A VERSION is one of tools/pythons.sh, with +jit for a second row with the JIT switched on; without any,
 all that are known. Each version gets an interpreter (made when missing), a copy of the source under
 build/matrix, a fresh virtual environment and the wheel; then every folder of tests/ that says anything
 about an interpreter runs against that wheel, each in a process of its own. A version that fails does
 not stop the others. Ends with one table, also in build/matrix/table.txt; what each suite said is in
-build/matrix/VERSION/logs.
+build/matrix/VERSION/logs. With --bench-threads, bench/threads.py runs instead.
 
 Exit status 1 when anything failed, or when a version that was named cannot be had here.
 """
 
+import argparse
 import dataclasses
 import os
 import shutil
@@ -23,7 +24,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 MATRIX = ROOT / "build" / "matrix"
-EVERYTHING = ("3.11", "3.12", "3.13", "3.13@debian", "3.13t", "3.14", "3.14+jit", "3.15", "3.15+jit")
+EVERYTHING = tuple("3.11 3.12 3.13 3.13@debian 3.13t 3.14 3.14+jit 3.15 3.15+jit".split())
 #: Versions of which nobody can say anything here, and why.
 UNTESTED = {
     "3.14t": "neither a package nor a source of the free-threaded build in Debian or Ubuntu",
@@ -145,9 +146,7 @@ def run_suite(version: str, row: str, suite: str, jit: bool) -> Result:
     """One cell of the table."""
     logs = MATRIX / version / "logs" / row
     report = logs / f"{suite}.xml"
-    status = run_step(
-        version, logs / f"{suite}.log", SUITE_PATIENCE, "suite", suite, row, jit=jit
-    )
+    status = run_step(version, logs / f"{suite}.log", SUITE_PATIENCE, "suite", suite, row, jit=jit)
     if not report.exists():
         return Result(ending="hung" if status == -9 else f"died ({status})")
     result = Result(*counts_of(report))
@@ -173,8 +172,9 @@ def prepare(version: str, row: Row) -> None:
         row.full = (work / "version.txt").read_text().split("\n")[0]
 
 
-def run_row(name: str, prepared: dict[str, Row]) -> Row:
-    """Test what NAME says; PREPARED has the versions that were built already."""
+def run_row(name: str, prepared: dict[str, Row], chosen: list[str]) -> Row:
+    """Test what NAME says with the CHOSEN suites, none: all; PREPARED has the versions that were built
+    already."""
     version, _, option = name.partition("+")
     jit = option == "jit"
     started = time.monotonic()
@@ -188,10 +188,26 @@ def run_row(name: str, prepared: dict[str, Row]) -> Row:
             row.cannot, row.trouble, row.log = True, "this build has no JIT", log
     if not row.trouble:
         for suite in suites_of(ROOT / "tests", jit):
+            if chosen and suite not in chosen:
+                continue
             row.results[suite] = run_suite(version, name, suite, jit)
             print(f"test_matrix: {name}: {suite}: {row.results[suite]}", flush=True)
     row.seconds = time.monotonic() - started
     return row
+
+
+def run_bench(versions: list[str]) -> int:
+    """What threads cost on each version (bench/threads.py), printed."""
+    failed = 0
+    for version in versions:
+        row = Row(version)
+        prepare(version, row)
+        log = MATRIX / version / "logs" / "threads.log"
+        if row.trouble or run_step(version, log, BUILD_PATIENCE, "threads") != 0:
+            failed = 1
+        text = f"{version}: {row.trouble}" if row.trouble else log.read_text()
+        print(text, flush=True)
+    return failed
 
 
 def table(rows: Iterable[Row], columns: list[str]) -> str:
@@ -217,14 +233,27 @@ def table(rows: Iterable[Row], columns: list[str]) -> str:
     return "\n".join([head, "", *text, "", *notes])
 
 
-def main(names: list[str]) -> int:
+def main(arguments: list[str]) -> int:
     """Test every version named on the command line, or all."""
+    parser = argparse.ArgumentParser(prog="test_matrix", description=__doc__)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.add_argument("--bench-threads", action="store_true")
+    parser.add_argument("--suites", default="", help="folders of tests/, comma separated")
+    parser.add_argument("versions", nargs="*")
+    options = parser.parse_args(arguments)
+    names = options.versions
+    if options.bench_threads:
+        return run_bench(names or ["3.13t", "3.13"])
+    chosen = [name for name in options.suites.split(",") if name]
     rows: list[Row] = []
     prepared: dict[str, Row] = {}
     for name in names or EVERYTHING:
         print(f"test_matrix: {name}", flush=True)
-        rows.append(run_row(name, prepared))
-    text = table(rows, suites_of(ROOT / "tests", jit=False))
+        rows.append(run_row(name, prepared, chosen))
+    columns = [
+        name for name in suites_of(ROOT / "tests", jit=False) if not chosen or name in chosen
+    ]
+    text = table(rows, columns)
     MATRIX.mkdir(parents=True, exist_ok=True)
     (MATRIX / "table.txt").write_text(text + "\n")
     print(f"\n{text}")

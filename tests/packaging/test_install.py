@@ -99,6 +99,43 @@ def test_wheel_holds_the_packages_and_nothing_else(environment: Environment, sou
     assert new == {"cmemray", "pytest_cmemray", "pytest_cmemray-0.1.0.dist-info"}
 
 
+LIMITS = """
+import pytest
+
+kept = []
+
+@pytest.mark.limit_memory("1 MB")
+def test_within():
+    kept.append(bytearray(1000))
+
+@pytest.mark.xfail(strict=True)
+@pytest.mark.limit_memory("1 MB")
+def test_over():
+    kept.append(bytearray(2_000_000))
+
+@pytest.mark.xfail(strict=True)
+@pytest.mark.limit_leaks("100 KB")
+def test_leaks():
+    kept.append(bytearray(200_000))
+
+def test_without_a_limit():
+    assert len([str(i) for i in range(1000)]) == 1000
+"""
+
+
+def test_a_cpython_that_is_not_known_yet_is_measured_without_lines(
+    environment: Environment, source: Path
+) -> None:
+    """What is built for a minor version newer than all whose frames are described."""
+    unknown = "-Csetup-args=-Dc_args=-DCMR_UNKNOWN_CPYTHON"
+    environment.run("-m", "pip", "install", "-q", unknown, source)
+    (environment.folder / "test_it.py").write_text(LIMITS)
+    report = environment.run("-m", "pytest", "-q", "--memray", "test_it.py")
+    assert "2 passed, 2 xfailed" in report
+    reason = "Python stacks are not available: frames of this CPython are not known yet"
+    assert report.count(reason) == 1, report
+
+
 @pytest.mark.skipif(not (ROOT / ".git").exists(), reason="not a git checkout: no sdist to make")
 def test_sdist_has_what_a_build_needs(tmp_path: Path) -> None:
     script = "import sys, build_backend; print(build_backend.build_sdist(sys.argv[1]))"

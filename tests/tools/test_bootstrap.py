@@ -104,6 +104,13 @@ def complete(machine):
     return machine
 
 
+def test_the_system_alone_makes_no_environment(complete):
+    complete.add("id", "echo 1000")
+    complete.add("valgrind", "exit 0")
+    # Making an environment would end with status 7.
+    assert complete.run("system", python="python-here") == (0, "")
+
+
 def test_valgrind_is_installed_where_that_may_be(complete, tmp_path):
     complete.add("id", "echo 0")
     complete.add("apt-get", f'echo "$@" >>{tmp_path}/calls')
