@@ -98,7 +98,7 @@ valgrind: build/gcc/build.ninja  ## the same under valgrind's memcheck
 	@command -v valgrind >/dev/null || { echo "needed: valgrind"; exit 1; }
 	@ninja --quiet -C build/gcc
 	CMEMRAY_CORE_BUILDS=plain=build/gcc \
-	    CMEMRAY_CORE_UNDER="valgrind -q --error-exitcode=99 --leak-check=full --errors-for-leak-kinds=definite" \
+	    CMEMRAY_CORE_UNDER="valgrind -q --error-exitcode=99 --leak-check=full --errors-for-leak-kinds=definite --suppressions=$(CURDIR)/tests/core/valgrind.supp" \
 	    $(BIN)/python -P -m pytest -p no:memray $(PYTEST_ARGS) tests/core
 
 # Python itself is not instrumented: the runtimes are preloaded, and Python's own leaks at its end are not ours.
