@@ -241,6 +241,25 @@ CMR_TEST(events_before_the_object_is_there_leave_marks_for_later)
 	dlclose(object);
 }
 
+/* The loader's lock, held by another thread at a fork, would be held for ever in the child. */
+CMR_TEST(while_a_thread_forks_nobody_looks_for_objects)
+{
+	struct cmr_region *region = rig_start(CMR_BASIS_REQUESTED);
+
+	refresh();
+	cmr_tls.guard |= CMR_GUARD_RESCAN;
+	atomic_store(&cmr_hooks_forking, 1);
+	cmr_hooks_catch_up_if_marked();
+	CHECK_EQ_U64(GUARD(), CMR_GUARD_RESCAN);
+	cmr_hooks_catch_up();
+	CHECK_EQ_U64(GUARD(), CMR_GUARD_RESCAN);
+	atomic_store(&cmr_hooks_forking, 0);
+	CHECK_EQ_U64(atomic_load(&cmr_hooks_looking), 0);
+	cmr_hooks_catch_up();
+	CHECK_EQ_U64(GUARD(), 0);
+	rig_end(region);
+}
+
 /* A refresh that waited for the loader knows that nobody will protect the page any more. */
 CMR_TEST(writable_pages_stay_writable)
 {

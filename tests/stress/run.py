@@ -5,6 +5,7 @@ Prints a table and writes it as JSON (--json FILE). Exit status 1 when a program
 """
 
 import argparse
+import contextlib
 import json
 import os
 import platform
@@ -60,6 +61,12 @@ def build_all(folder):
         shutil.copy(build(LIBRARY / f"{name}.c"), folder)
 
 
+def end_group(process):
+    """End what a program has left behind."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+
+
 def stacks_of(process):
     """All stacks of a process that hangs, where there is a debugger."""
     if shutil.which("gdb") is None:
@@ -88,13 +95,14 @@ def run_one(name, folder, *, seconds, events, rounds=1, seed=1, patience=120.0):
         start_new_session=True,
     )
     try:
-        # The program's own watchdog comes first, unless it hangs, too.
+        # The program's own watchdog comes first, unless it hangs, too, or a child of it does.
         out, _ = process.communicate(timeout=patience + 30)
     except subprocess.TimeoutExpired:
         stacks = stacks_of(process)
-        os.killpg(process.pid, signal.SIGKILL)
+        end_group(process)
         out, _ = process.communicate()
         return "FAILED", f"{name} hangs:\n{out}\n{stacks}"
+    end_group(process)
     if process.returncode == SKIPPED:
         return "skipped", out.strip()
     try:

@@ -45,12 +45,22 @@ struct cmr_hook_report {
  * from a hook. Fails only when the process has no malloc or free that could be found. */
 enum cmr_status cmr_hooks_refresh(struct cmr_hook_report *out, struct cmr_error *err) CMR_CHECKED;
 
+/* Threads that are in the loader's locks for us, and threads that are about to fork: the C library does
+ * not give a forked child all of these locks free. Each says what it is about to do before it looks
+ * at the other (session/session.c). */
+extern _Atomic unsigned cmr_hooks_looking, cmr_hooks_forking;
+
+/* Waits until nobody else is in the loader's list of objects: a dlopen of the program's own, too.
+ * Before a fork. [nomalloc] */
+void cmr_hooks_await_loader(void);
+
 /* Spare bits of the guard word, a number: events of this thread that are still to look for what its
  * last dlopen has loaded. */
 #define CMR_GUARD_RESCAN ((uintptr_t)0x1f << 16)
 #define CMR_GUARD_RESCAN_ONE ((uintptr_t)1 << 16)
 
-/* Refreshes on behalf of the calling thread's dlopen, if the gate is open. Only for a thread that
+/* Refreshes on behalf of the calling thread's dlopen, if the gate is open and no thread is about to
+ * fork. Only for a thread that
  * has a mark; holds no lock of ours. errno is preserved. The first is for dlsym, when dlopen has
  * returned, and takes all marks away; the second is for events, and takes one. */
 void cmr_hooks_catch_up(void);

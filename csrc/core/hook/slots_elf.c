@@ -438,6 +438,8 @@ enum cmr_status cmr_hooks_refresh(struct cmr_hook_report *out, struct cmr_error 
 	return status;
 }
 
+_Atomic unsigned cmr_hooks_looking, cmr_hooks_forking;
+
 /* Leaves LEFT of the marks' bits. */
 static void catch_up(uintptr_t left)
 {
@@ -447,10 +449,27 @@ static void catch_up(uintptr_t left)
 
 	if (cmr_gate_planes() == 0) /* closed: the next start refreshes. Or inside the tracker. */
 		return;
-	guard = cmr_guard_raise(CMR_GUARD_ALL);
-	dl_iterate_phdr(visit, &walk);
-	cmr_guard_restore((guard & ~CMR_GUARD_RESCAN) | left);
+	atomic_fetch_add(&cmr_hooks_looking, 1);
+	if (atomic_load(&cmr_hooks_forking) == 0) { /* else at a later event */
+		guard = cmr_guard_raise(CMR_GUARD_ALL);
+		dl_iterate_phdr(visit, &walk);
+		cmr_guard_restore((guard & ~CMR_GUARD_RESCAN) | left);
+	}
+	atomic_fetch_sub(&cmr_hooks_looking, 1);
 	errno = saved;
+}
+
+static int look_no_further(struct dl_phdr_info *info, size_t size, void *data)
+{
+	(void)info;
+	(void)size;
+	(void)data;
+	return 1;
+}
+
+void cmr_hooks_await_loader(void)
+{
+	dl_iterate_phdr(look_no_further, NULL);
 }
 
 void cmr_hooks_catch_up(void)

@@ -78,9 +78,6 @@ static enum cmr_status start_locked(struct cmr_region *region, struct cmr_error 
  * wait for a thread which it does not have. So neither begins while the other is at it. Each says
  * what it is about to do before it looks at the other. The wait has an end, since this is a courtesy
  * that must not hang anybody. */
-static _Atomic unsigned refreshing;
-static _Atomic unsigned forking;
-
 #define LONGEST_WAIT_MS 200
 
 /* False: time is up. */
@@ -105,30 +102,31 @@ static enum cmr_status refresh(struct cmr_error *err)
 {
 	enum cmr_status status;
 
-	atomic_fetch_add(&refreshing, 1);
-	while (atomic_load(&forking) != 0) {
+	atomic_fetch_add(&cmr_hooks_looking, 1);
+	while (atomic_load(&cmr_hooks_forking) != 0) {
 		bool over;
 
-		atomic_fetch_sub(&refreshing, 1);
-		over = wait_for_none(&forking);
-		atomic_fetch_add(&refreshing, 1);
+		atomic_fetch_sub(&cmr_hooks_looking, 1);
+		over = wait_for_none(&cmr_hooks_forking);
+		atomic_fetch_add(&cmr_hooks_looking, 1);
 		if (!over)
 			break;
 	}
 	status = cmr_hooks_refresh(NULL, err);
-	atomic_fetch_sub(&refreshing, 1);
+	atomic_fetch_sub(&cmr_hooks_looking, 1);
 	return status;
 }
 
 void cmr_session_before_fork(void)
 {
-	atomic_fetch_add(&forking, 1);
-	(void)wait_for_none(&refreshing);
+	atomic_fetch_add(&cmr_hooks_forking, 1);
+	(void)wait_for_none(&cmr_hooks_looking);
+	cmr_hooks_await_loader();
 }
 
 void cmr_session_fork_over(void)
 {
-	atomic_fetch_sub(&forking, 1);
+	atomic_fetch_sub(&cmr_hooks_forking, 1);
 }
 
 enum cmr_status cmr_session_start(struct cmr_region *region, struct cmr_error *err)
@@ -268,8 +266,8 @@ void cmr_session_status(struct cmr_session_status *out)
 void cmr_session_after_fork(void)
 {
 	session_lock = (struct cmr_lock)CMR_LOCK(CMR_RANK_SESSION);
-	atomic_store(&refreshing, 0);
-	atomic_store(&forking, 0);
+	atomic_store(&cmr_hooks_looking, 0);
+	atomic_store(&cmr_hooks_forking, 0);
 	atomic_store_explicit(&cmr_gate, 0, memory_order_relaxed);
 	cmr_thread_after_fork();
 	cmr_regions_after_fork();

@@ -8,7 +8,7 @@ import time
 import warnings
 
 import forks
-from harness import MODES, SLACK, churn, descend
+from harness import FREE_THREADED, MODES, SLACK, churn, descend
 
 warnings.filterwarnings("ignore", ".*fork", DeprecationWarning)
 
@@ -64,9 +64,11 @@ def round(stress):
             stress.rough.cancel(2, 5, families, 0)
 
     def forking():
-        for seed in range(3):
+        # There, a child that collects may wait for a collection of its parent's; see forks.py.
+        for seed in range(0 if FREE_THREADED else 3):
             texts.append(forks.fork(stress, stress.families(), seed))
             time.sleep(0.01)
+        time.sleep(1 if FREE_THREADED else 0)
         over.set()
 
     stress.pound.crew_start(2, stress.seed(), families)
