@@ -34,9 +34,6 @@ struct cmr_originals {
 };
 extern struct cmr_originals cmr_original;
 
-/* Where ld.so lies in memory. Written before the first slot is patched, constant from then on. */
-extern uintptr_t cmr_loader_start, cmr_loader_bytes;
-
 struct cmr_hook_report {
 	size_t objects; /* objects known now */
 	size_t slots;   /* slots patched since load */

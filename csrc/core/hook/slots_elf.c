@@ -401,28 +401,6 @@ static int visit(struct dl_phdr_info *info, size_t size, void *data)
 	return over;
 }
 
-uintptr_t cmr_loader_start, cmr_loader_bytes;
-
-/* Takes the place of ld.so, as INFO has it. */
-static int find_loader(struct dl_phdr_info *info, size_t size, void *ignored)
-{
-	uintptr_t end = 0;
-
-	(void)size;
-	(void)ignored;
-	if ((uintptr_t)info->dlpi_addr != state.loader || state.loader == 0)
-		return 0;
-	for (unsigned i = 0; i < info->dlpi_phnum; i++) {
-		const ElfW(Phdr) *segment = &info->dlpi_phdr[i];
-
-		if (segment->p_type == PT_LOAD && segment->p_vaddr + segment->p_memsz > end)
-			end = segment->p_vaddr + segment->p_memsz;
-	}
-	cmr_loader_start = state.loader;
-	cmr_loader_bytes = end;
-	return 1;
-}
-
 static void find_exempt(void)
 {
 	const struct r_debug *debug = dlsym(RTLD_DEFAULT, "_r_debug");
@@ -431,8 +409,6 @@ static void find_exempt(void)
 	state.loader = (uintptr_t)getauxval(AT_BASE);
 	if (state.loader == 0 && debug != NULL) /* ld.so was started as the program */
 		state.loader = debug->r_ldbase;
-	if (cmr_loader_bytes == 0)
-		dl_iterate_phdr(find_loader, NULL);
 }
 
 enum cmr_status cmr_hooks_refresh(struct cmr_hook_report *out, struct cmr_error *err)

@@ -37,19 +37,6 @@ extern int cmr_hook_personality(int version, int actions, uint64_t kind, void *e
 /* The planes for which the calling thread's event counts now; 0 in the common case. */
 #define CMR_CLOSED(planes) __builtin_expect((planes) == 0, 1)
 
-/* Is the function that this is written in called by the loader? It is, where the program's own table of
- * functions stands in for them (an executable that is not position-independent, as Debian's Python), and
- * then possibly because the loader makes room for a thread's dynamic thread-local storage, which the gate
- * must not ask for once more. */
-#ifdef CMR_DYNAMIC_TLS
-#define CMR_FROM_LOADER()                                                                         \
-	__builtin_expect((uintptr_t)__builtin_return_address(0) - cmr_loader_start <              \
-				 cmr_loader_bytes,                                                \
-			 0)
-#else
-#define CMR_FROM_LOADER() 0
-#endif
-
 #define CMR_EACH_PLANE(plane, planes)                                                             \
 	for (enum cmr_plane_id plane = CMR_PLANE_OUTER; plane < CMR_N_PLANES; plane++)            \
 		if (((planes) & CMR_GUARD(plane)) != 0)
