@@ -37,11 +37,10 @@ def later(sandbox, call, imports="", just_before="", **options):
     """Run in a process that goes into the sandbox when the tests are collected."""
     return sandbox.run(
         conftest=(
-            "import ctypes, os\n"
-            f"library = ctypes.CDLL(os.environ['FAULTS_SECCOMP'])\n{imports}\n"
+            f"import ctypes, os\n{imports}\n"
             "def pytest_collection_finish():\n"
             f"    {just_before or 'pass'}\n"
-            f"    assert library.{call} == 0\n"
+            f"    assert ctypes.CDLL(os.environ['FAULTS_SECCOMP']).{call} == 0\n"
         ),
         **options,
     )
