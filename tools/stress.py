@@ -60,12 +60,28 @@ def run_version(version, options):
     work = ROOT / "build" / "stress" / version
     test_matrix.copy_source(work)
     command = [str(ROOT / "tools" / "pythons.sh"), "run", version, "bash", "-c", STEPS, "stress"]
-    command += [str(work), "--seconds", str(options.seconds), "--events", str(options.events)]
+    command += [
+        str(work),
+        *options.only,
+        "--seconds",
+        str(options.seconds),
+        "--events",
+        str(options.events),
+    ]
     print(f"stress: {version}", flush=True)
     environment = dict(os.environ, CMEMRAY_BIND=str(work))
     subprocess.run(command, env=environment, check=False)
     results = work / "results.json"
     return json.loads(results.read_text()) if results.exists() else None
+
+
+def merged(results):
+    """One result for each version; of several rows of a program the last one."""
+    rows = {}
+    for result in results:
+        for row in result["rows"]:
+            rows.setdefault(result["version"], {})[row["program"]] = row
+    return [{"version": version, "rows": list(found.values())} for version, found in rows.items()]
 
 
 def table(results):
@@ -117,7 +133,8 @@ def main():
     parser.add_argument("--seconds", type=float, default=120)
     parser.add_argument("--events", type=int, default=1_000_000)
     parser.add_argument("--write", action="store_true", help="keep the results, and the document")
-    parser.add_argument("--add", action="store_true", help="to kept results of other versions")
+    parser.add_argument("--add", action="store_true", help="to results that were kept before")
+    parser.add_argument("--only", nargs="+", default=[], help="these programs, with --add")
     parser.add_argument("--only-write", action="store_true", help="the document from kept results")
     options = parser.parse_args()
     if options.only_write:
@@ -128,13 +145,12 @@ def main():
     had = [result for result in results.values() if result is not None]
     missing = [version for version, result in results.items() if result is None]
     seconds = f"SECONDS={options.seconds:g}"
-    new = {result["version"]: result for result in had}
     told = {
         "command": f'`make stress {seconds} PYTHONS="..." STRESS_ARGS=--write`',
         "machine": f"{platform.system()} {platform.release().split('-')[0]}, "
         f"{platform.machine()}, {os.cpu_count()} processors",
         "results": sorted(
-            ({result["version"]: result for result in kept} | new).values(),
+            merged([*kept, *had]),
             key=lambda result: [int(part) for part in re.findall(r"\d+", result["version"])],
         ),
     }

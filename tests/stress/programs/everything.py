@@ -64,12 +64,14 @@ def round(stress):
             stress.rough.cancel(2, 5, families, 0)
 
     def forking():
-        # There, a child that collects may wait for a collection of its parent's; see forks.py.
-        for seed in range(0 if FREE_THREADED else 3):
-            texts.append(forks.fork(stress, stress.families(), seed))
-            time.sleep(0.01)
-        time.sleep(1 if FREE_THREADED else 0)
-        over.set()
+        try:
+            # There, a child that collects may wait for a collection of its parent's; see forks.py.
+            for seed in range(0 if FREE_THREADED else 3):
+                texts.append(forks.fork(stress, stress.families(), seed))
+                time.sleep(0.01)
+            time.sleep(1 if FREE_THREADED else 0)
+        finally:
+            over.set()
 
     stress.pound.crew_start(2, stress.seed(), families)
     with stress.measured() as measured:

@@ -2,6 +2,7 @@
 
 import gc
 import os
+import signal
 import threading
 import warnings
 
@@ -14,6 +15,8 @@ warnings.filterwarnings("ignore", ".*fork", DeprecationWarning)
 
 def child(stress, families, seed, end):
     """In the child: a measurement of its own, exact; its events for the parent."""
+    # A signal that was under way in the parent has its handler run here.
+    signal.signal(signal.SIGALRM, signal.SIG_IGN)
     stress.events = 0
     stress.take()
     steps, no = 4000, 0

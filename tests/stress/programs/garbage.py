@@ -59,4 +59,5 @@ def round(stress):
     tally = stress.take()
     assert tally.works == 11
     measured.expect(tally.count, tally.bytes, blocks_more=2_000_000, more=4 * SLACK)
-    assert called.count("start") == called.count("stop") > 10
+    # While one thread collects, and lets others run in a finalizer, these do not.
+    assert called.count("start") == called.count("stop") > 0
