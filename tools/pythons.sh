@@ -30,7 +30,7 @@ known="3.11 3.12 3.13 3.13@debian 3.13t 3.14 3.15"
 # What the build and the tests want from the system, installed into every root folder.
 needed="gcc g++ libc6-dev binutils pkg-config make git ca-certificates valgrind"
 # Allocators that tests preload.
-wanted="libjemalloc2 libtcmalloc-minimal4 libtcmalloc-minimal4t64 libmimalloc2.0 libmimalloc3"
+wanted="libjemalloc2 libtcmalloc-minimal4 libtcmalloc-minimal4t64 libmimalloc2.0"
 
 say() { printf 'pythons: %s\n' "$*" >&2; }
 fail() { say "$*"; exit 1; }
