@@ -58,6 +58,10 @@ def _covers_too_little(line, outcome):
 
 
 # One test for all: every process that runs a part of them would play the programs anew.
+@pytest.mark.skipif(
+    hasattr(sys, "_jit") and sys._jit.is_enabled(),
+    reason="with the JIT a line may be its neighbour, and not the same one in all runs",
+)
 def test_estimates_are_what_they_say(outcomes):
     assert all(len(outcome.uncertain()) >= 2 for outcome in outcomes.values())
     assert _lines_off(outcomes, _is_biased) == []
