@@ -99,8 +99,9 @@ class Measured:
     def expect(self, count, size, *, blocks_more=0, more=0):
         """So many blocks of so many bytes in all, and at most so much besides."""
         m = self.m
-        assert count <= m.count <= count + blocks_more, (m.count - count, blocks_more)
-        assert size <= m.total <= size + more, (m.total - size, more)
+        strange = (m.count - count, m.total - size, [row for row in m.leaks() if row.frames][:3])
+        assert count <= m.count <= count + blocks_more, (strange, blocks_more)
+        assert size <= m.total <= size + more, (strange, more)
 
     def expect_alone(self, tally, *, left=0, left_blocks=0):
         """The block did nothing but these works, one after the other."""

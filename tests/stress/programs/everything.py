@@ -67,7 +67,7 @@ def round(stress):
         try:
             # There, a child that collects may wait for a collection of its parent's; see forks.py.
             for seed in range(0 if FREE_THREADED else 3):
-                texts.append(forks.fork(stress, stress.families(), seed))
+                texts.append(forks.fork(stress, stress.families(), seed, quiet=False))
                 time.sleep(0.01)
             time.sleep(1 if FREE_THREADED else 0)
         finally:

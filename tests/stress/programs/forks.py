@@ -13,8 +13,11 @@ FORKS = 6
 warnings.filterwarnings("ignore", ".*fork", DeprecationWarning)
 
 
-def child(stress, families, seed, end):
-    """In the child: a measurement of its own, exact; its events for the parent."""
+def child(stress, families, seed, end, quiet):
+    """In the child: a measurement of its own, exact; its events for the parent.
+
+    quiet: the interpreter had nothing under way at the fork, such as a signal, that it does here.
+    """
     # A signal that was under way in the parent has its handler run here.
     signal.signal(signal.SIGALRM, signal.SIG_IGN)
     stress.events = 0
@@ -22,7 +25,11 @@ def child(stress, families, seed, end):
     steps, no = 4000, 0
     with stress.measured(collect=None) as own:
         stress.pound.pound(seed, steps, families, no)
-    own.expect_alone(stress.take())
+    if quiet:
+        own.expect_alone(stress.take())
+    else:
+        tally = stress.take()
+        own.expect(tally.count, tally.bytes, blocks_more=20, more=20_000)
     with stress.measured() as threaded:
         stress.same(churn, 3)
         stress.pound.team(2, seed, 2000, families)
@@ -31,14 +38,14 @@ def child(stress, families, seed, end):
     os.write(end, f"events {stress.events}\n".encode())
 
 
-def fork(stress, families, seed):
+def fork(stress, families, seed, quiet=True):
     """Fork; what the child wrote."""
     begin, end = os.pipe()
     pid = os.fork()
     if pid == 0:
         status = 1
         try:
-            child(stress, families, seed, end)
+            child(stress, families, seed, end, quiet)
             status = 0
         except BaseException as error:
             os.write(end, f"{type(error).__name__}: {error}"[:4000].encode())
