@@ -43,6 +43,8 @@ class Paths:
         # Not of sysconfig, whose first call loads a module of all variables of the build.
         self._stdlib = _folder(os.path.dirname(os.__file__))
         self._kind: dict[str, tuple[bool, bool, str]] = {}
+        # What mock makes for a test is the test's, though it may be made before its first line.
+        self._mock = os.path.join(self._stdlib, "unittest", "mock.py")
 
     def is_own(self, filename: str) -> bool:
         """True for a file in the reader's code."""
@@ -51,6 +53,15 @@ class Paths:
     def is_hidden(self, filename: str) -> bool:
         """True for machinery that a stack is shown without: pytest, this tool, the import system."""
         return self._look_up(filename)[1]
+
+    def is_standard(self, filename: str) -> bool:
+        """True for a file of the standard library that does nothing in a test's name by itself."""
+        if filename.startswith("<frozen "):
+            return True
+        path = os.path.normpath(filename)
+        if not path.startswith(self._stdlib) or path == self._mock:
+            return False
+        return not any(part in _INSTALLED for part in path.split(os.sep))
 
     def shown(self, filename: str) -> str:
         """`filename` relative to the root where it lies below it."""
@@ -117,8 +128,11 @@ def own_frame(frames: Sequence[Frame], paths: Paths) -> Frame | None:
 
 
 def is_machinery(frames: Sequence[Frame], paths: Paths) -> bool:
-    """True for a stack of nothing but the machinery around a test."""
-    return bool(frames) and all(paths.is_hidden(frame.filename) for frame in frames)
+    """True for a stack of nothing but the machinery around a test, and what that calls of the standard
+    library: `unittest` and `doctest` run tests, and asyncio runs them for these."""
+    files = {frame.filename for frame in frames}
+    hidden = {name for name in files if paths.is_hidden(name)}
+    return bool(hidden) and all(paths.is_standard(name) for name in files - hidden)
 
 
 def by_own_line(locations: Iterable[Location], paths: Paths) -> list[Line]:

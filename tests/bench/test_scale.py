@@ -4,6 +4,7 @@ Counted are instructions under valgrind, of the same pattern plain and measured.
 """
 
 import sys
+import sysconfig
 
 import pytest
 
@@ -45,6 +46,8 @@ def valgrind() -> None:
 @pytest.mark.usefixtures("valgrind")
 @pytest.mark.parametrize("pattern", SIZES)
 def test_the_ratio_to_plain_at_most_doubles(pattern: str) -> None:
+    if pattern == "threads" and sysconfig.get_config_var("Py_GIL_DISABLED"):
+        pytest.skip("threads wait for each other by turning round, which counts as instructions")
     (small, large), modes = SIZES[pattern]
     found = counts(pattern, modes, (small, large))
     plain = found["plain"]

@@ -31,6 +31,7 @@ def pytest_unconfigure(config):
 
 def _held(project, monkeypatch: pytest.MonkeyPatch, tests: int, *args: str) -> int:
     monkeypatch.setenv("N_TESTS", str(tests))
+    monkeypatch.setenv("PYTHON_JIT", "0")  # what it has compiled by then is held, too
     command = [sys.executable, "-X", "tracemalloc=1", "-P", "-m", "pytest", "-q", *args]
     done = subprocess.run(command, cwd=project.path, capture_output=True, text=True, timeout=120)
     assert f"{tests} passed" in done.stdout, done.stdout + done.stderr

@@ -1,7 +1,9 @@
 """Budgets against hand-made numbers: verdict, text, and what travels."""
 
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -326,6 +328,22 @@ def test_what_pytest_holds_to_call_a_test_is_no_leak() -> None:
     numbers = Numbers(left=[Location(64, 1, machinery)])
     assert verdict.judge_leaks(leaks(0), numbers, PATHS) is None
     assert leaked_objects.kept([Survivor([], machinery)], None, PATHS) == []
+    # Nor is what the library that runs a test keeps, or that sets a variable for pytest.
+    library = Path(os.__file__).parent
+    runner = Frame("run", str(library / "unittest" / "case.py"), 3)
+    for frames in ((Frame("encode", "<frozen os>", 8), *machinery), (runner, *machinery)):
+        assert verdict.judge_leaks(leaks(0), Numbers(left=[Location(64, 1, frames)]), PATHS) is None
+        assert leaked_objects.kept([Survivor([], frames)], None, PATHS) == []
+    # But what is made on a test's behalf: in its own code, a package, a mock, a thread.
+    for made in (
+        (runner, Frame("test_it", "/shop/test_it.py", 4), runner, *machinery),
+        (Frame("load", "/venv/lib/python3/site-packages/shop/data.py", 3), runner, *machinery),
+        (Frame("patched", str(library / "unittest" / "mock.py"), 5), runner, *machinery),
+        (Frame("run", str(library / "threading.py"), 5),),
+    ):
+        numbers = Numbers(left=[Location(64, 1, made)])
+        assert verdict.judge_leaks(leaks(0), numbers, PATHS) is not None
+        assert len(leaked_objects.kept([Survivor([], made)], None, PATHS)) == 1
     # A thread that Python does not know has no frames at all.
     numbers = Numbers(left=[Location(64, 1, ())])
     assert verdict.judge_leaks(leaks(0), numbers, PATHS) is not None
