@@ -49,9 +49,12 @@ that hangs is ended with its stacks shown.
 
 An event is an allocation or a free that a measurement saw (a resize is one of each). Forks, daemon
 threads and exits: most events are those of the children, which measure themselves; subprocess: those
-of the threads that allocate meanwhile. Made by {command} on {machine}; `make test` runs each
-program for a moment. On 3.13t, "most of these at once" does not fork (see [limits](limits.md)), and on all
-versions its children may have up to 20 blocks that the interpreter still had under way. {total:,} events in all; {failed}.
+of the threads that allocate meanwhile. On 3.13t, "most of these at once" does not fork (see
+[limits](limits.md)), and on all versions its children may have up to 20 blocks more than they asked
+for, which the interpreter still had under way at the fork.
+
+Made by {command} on {machine}; `make test` runs each program for a moment. {total:,} events in all;
+{failed}.
 
 """
 
