@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import sysconfig
 
 import pytest
 from faulty_worlds import NUMBERS, STEPS, TESTS, compiler, preloadable
@@ -32,7 +33,11 @@ def runs_with(path):
     return path
 
 
-@pytest.mark.parametrize("allocator", ["pymalloc", "malloc"])
+#: Of Python; free-threaded builds have no other one.
+OF_PYTHON = ["mimalloc"] if sysconfig.get_config_var("Py_GIL_DISABLED") else ["pymalloc", "malloc"]
+
+
+@pytest.mark.parametrize("allocator", OF_PYTHON)
 @pytest.mark.parametrize("name", list(ALLOCATORS))
 def test_preloaded(world, name, allocator):
     environment = {"LD_PRELOAD": need(name), "PYTHONMALLOC": allocator}

@@ -20,6 +20,7 @@ from hypothesis.stateful import (
 )
 from model import ANONYMOUS, PAGE, PRIVATE, PROT_READ, PROT_WRITE, Model
 from native_extension import program
+from shared_fixtures import needs_gil
 from test_hooks_model import BASES, LIBC, NAMES, PYTHON
 
 from cmemray._load import core
@@ -215,8 +216,10 @@ def untraced():
 class TestSessions:
     """Skipped where the extension cannot be built."""
 
+    @needs_gil
     def test_requested(self, native):
         run_state_machine_as_test(Sessions, settings=untraced())
 
+    @needs_gil
     def test_both_bases(self, native):
         run_state_machine_as_test(MixedSessions, settings=untraced())

@@ -3,6 +3,7 @@
 import re
 
 import pytest
+from shared_fixtures import FREE_THREADED
 
 
 def test_01_the_closest_marker_wins(played) -> None:
@@ -80,6 +81,8 @@ def test_15_mappings_without_memory_are_not_the_heap(played) -> None:
 
 @pytest.mark.parametrize("limit", ["10 MB", "7 MB"])
 def test_16_a_verdict_does_not_depend_on_the_tests_before(played, limit: str) -> None:
+    if FREE_THREADED and limit == "10 MB":
+        pytest.skip("a str takes 16 bytes more in free-threaded builds: both are over")
     alone, after = played("16", f"a verdict does not depend on the tests before: {limit}")
     if limit == "7 MB":
         # Not only the verdict: the sentence of its failure, to the last digit of the peak.
