@@ -179,6 +179,10 @@ def main():
     if missing:
         print(f"stress: no results of {', '.join(missing)}")
     if options.write and had:
+        for result in told["results"]:
+            for row in result["rows"]:
+                if "why" in row:  # a traceback is for who ran it: it names their folders
+                    row["why"] = row["why"].splitlines()[0]
         RESULTS.write_text(json.dumps(told, indent=1) + "\n")
         DOCUMENT.write_text(document(told))
     failed = any(row["result"] == "FAILED" for result in had for row in result["rows"])
