@@ -7,15 +7,16 @@ from harness import SLACK, churn
 
 
 class Node:
-    alive = 0
+    # Appended to, as a sum that several threads change would lose some without the lock.
+    made, gone = [], []
 
     def __init__(self):
-        Node.alive += 1
+        Node.made.append(None)
         self.me, self.more = self, [bytearray(100) for _ in range(5)]
 
     def __del__(self):
-        Node.alive -= 1
-        self.more = [str(Node.alive) * 10, churn]
+        Node.gone.append(None)
+        self.more = [str(len(Node.gone)) * 10, churn]
 
 
 def round(stress):
@@ -55,7 +56,8 @@ def round(stress):
     finally:
         gc.callbacks.remove(callback)
     gc.collect()
-    assert left == 0 and Node.alive == 0, (left, Node.alive)
+    made, gone = len(Node.made), len(Node.gone)
+    assert left == 0 and made == gone == 600 * (stress.rounds + 1), (left, made, gone)
     tally = stress.take()
     assert tally.works == 11
     measured.expect(tally.count, tally.bytes, blocks_more=2_000_000, more=4 * SLACK)
