@@ -1,20 +1,17 @@
 #include "heap/location.h"
 
-#include <errno.h>
 #include <stddef.h>
 #include <string.h>
 
 #include "heap/usage.h"
 #include "os/lock.h"
 #include "os/losses.h"
-#include "os/memory.h"
 #include "os/thread.h"
 #include "stack/chain.h"
 #include "table/column.h"
 
 /* As many as a region has room for. */
 #define MAX_LOCATIONS (CMR_USAGE_CHUNK * CMR_USAGE_CHUNKS - 1)
-#define CHUNK ((uint32_t)1 << 16)
 #define NUMBER_BITS 24
 #define NUMBER_MASK (((uint32_t)1 << NUMBER_BITS) - 1)
 _Static_assert(MAX_LOCATIONS <= NUMBER_MASK, "a number must fit beside a kind");
@@ -23,24 +20,18 @@ _Atomic uint32_t cmr_interning = 1;
 
 /* A stack has few allocators, mostly one, so its locations are a list, from the number of its node on:
  *
- *   firsts ── node 0..65535 ── node 65536.. ...    the newest location of each node, 0 = none
- *   chunks ── location 0..65535 ── ...             { node (32) | kind (8) | next of the same node (24) }
+ *   firsts   of each node, the newest location; 0 = none
+ *   nodes    of each location, its node
+ *   links    of each location, { kind (8) | next of the same node (24) }
  *
- * Reading takes no lock: what a list begins with is published with release order after its record, and
- * records never change. */
-struct record {
-	uint32_t node, kind_and_next;
-};
-
+ * Reading takes no lock: what a list begins with is published with release order after its location,
+ * and locations never change. */
 static struct {
 	struct cmr_lock lock; /* CMR_RANK_INTERN; all writing */
-	struct record **chunks;
-	struct cmr_column firsts;
+	struct cmr_column firsts, nodes, links;
 	cmr_word first_of_lost; /* that of CMR_NODE_LOST */
 	_Atomic uint32_t n;     /* numbers 1..n are valid */
 } locations = { .lock = CMR_LOCK(CMR_RANK_INTERN) };
-
-#define CHUNKS_BYTES ((MAX_LOCATIONS / CHUNK + 1) * sizeof *locations.chunks)
 
 static void end_thread(struct cmr_thread *thread)
 {
@@ -50,19 +41,22 @@ static void end_thread(struct cmr_thread *thread)
 
 enum cmr_status cmr_locations_init(struct cmr_error *err)
 {
-	if (locations.chunks == NULL)
-		locations.chunks = cmr_memory_map(CHUNKS_BYTES);
-	if (locations.chunks == NULL)
-		return cmr_fail(err, CMR_NO_MEMORY, ENOMEM, "no memory for a list of locations");
+	enum cmr_status status = CMR_OK;
+
 	cmr_thread_on_exit = end_thread;
-	return locations.firsts.chunks != NULL
-		       ? CMR_OK
-		       : cmr_column_init(&locations.firsts, CMR_MOST_NODES, err);
+	if (locations.firsts.chunks == NULL)
+		status = cmr_column_init(&locations.firsts, CMR_MOST_NODES, err);
+	if (status == CMR_OK && locations.nodes.chunks == NULL)
+		status = cmr_column_init(&locations.nodes, MAX_LOCATIONS, err);
+	if (status == CMR_OK && locations.links.chunks == NULL)
+		status = cmr_column_init(&locations.links, MAX_LOCATIONS, err);
+	return status;
 }
 
-static struct record *record_of(uint32_t number)
+/* What COLUMN says of location NUMBER, which is there. */
+static uint32_t word_of(const struct cmr_column *column, uint32_t number)
 {
-	return &locations.chunks[number / CHUNK][number % CHUNK];
+	return atomic_load_explicit(cmr_column_at(column, number), memory_order_relaxed);
 }
 
 /* Where the list of NODE begins; NULL when there is no such place yet. */
@@ -79,11 +73,11 @@ static uint32_t find(const cmr_word *first, uint32_t kind)
 	uint32_t number = atomic_load_explicit(first, memory_order_acquire);
 
 	while (number != 0) {
-		uint32_t kind_and_next = record_of(number)->kind_and_next;
+		uint32_t link = word_of(&locations.links, number);
 
-		if (kind_and_next >> NUMBER_BITS == kind)
+		if (link >> NUMBER_BITS == kind)
 			return number;
-		number = kind_and_next & NUMBER_MASK;
+		number = link & NUMBER_MASK;
 	}
 	return 0;
 }
@@ -93,22 +87,22 @@ static uint32_t add_locked(cmr_node_id node, uint32_t kind)
 	uint32_t number = atomic_load_explicit(&locations.n, memory_order_relaxed) + 1, known;
 	cmr_word *first = node == CMR_NODE_LOST ? &locations.first_of_lost
 						: cmr_column_make(&locations.firsts, node);
-	struct record **chunk = &locations.chunks[number / CHUNK];
+	cmr_word *of_node, *link;
 
 	if (first == NULL)
 		return 0;
 	known = find(first, kind);
 	if (known != 0)
 		return known;
-	if (number > MAX_LOCATIONS)
+	of_node = cmr_column_make(&locations.nodes, number);
+	link = cmr_column_make(&locations.links, number);
+	if (of_node == NULL || link == NULL)
 		return 0;
-	if (*chunk == NULL)
-		*chunk = cmr_memory_map(CHUNK * sizeof **chunk);
-	if (*chunk == NULL)
-		return 0;
-	*record_of(number) = (struct record){
-		node, kind << NUMBER_BITS | atomic_load_explicit(first, memory_order_relaxed)
-	};
+	atomic_store_explicit(of_node, node, memory_order_relaxed);
+	atomic_store_explicit(link,
+			      kind << NUMBER_BITS |
+				      atomic_load_explicit(first, memory_order_relaxed),
+			      memory_order_relaxed);
 	/* The number is taken before it is published, so that a fork in between wastes it. */
 	atomic_store_explicit(&locations.n, number, memory_order_release);
 	atomic_store_explicit(first, number, memory_order_release);
@@ -172,9 +166,8 @@ uint32_t cmr_locations_here(struct cmr_thread *thread, uint32_t kind)
 
 struct cmr_location cmr_locations_get(uint32_t number)
 {
-	const struct record *record = record_of(number);
-
-	return (struct cmr_location){ record->node, record->kind_and_next >> NUMBER_BITS };
+	return (struct cmr_location){ word_of(&locations.nodes, number),
+				      word_of(&locations.links, number) >> NUMBER_BITS };
 }
 
 uint32_t cmr_locations_count(void)
@@ -182,19 +175,15 @@ uint32_t cmr_locations_count(void)
 	return atomic_load_explicit(&locations.n, memory_order_acquire);
 }
 
-/* The first chunk will be needed again. */
 void cmr_locations_reset(void)
 {
-	if (locations.chunks == NULL || locations.firsts.chunks == NULL)
+	if (locations.firsts.chunks == NULL || locations.nodes.chunks == NULL ||
+	    locations.links.chunks == NULL)
 		return;
 	atomic_fetch_add_explicit(&cmr_interning, 1, memory_order_relaxed);
 	cmr_column_reset(&locations.firsts);
-	if (locations.chunks[0] != NULL)
-		cmr_memory_discard(locations.chunks[0], CHUNK * sizeof **locations.chunks);
-	for (size_t i = 1; i <= MAX_LOCATIONS / CHUNK && locations.chunks[i] != NULL; i++) {
-		cmr_memory_unmap(locations.chunks[i], CHUNK * sizeof **locations.chunks);
-		locations.chunks[i] = NULL;
-	}
+	cmr_column_reset(&locations.nodes);
+	cmr_column_reset(&locations.links);
 	atomic_store(&locations.first_of_lost, 0);
 	atomic_store(&locations.n, 0);
 	cmr_nodes_reset();
