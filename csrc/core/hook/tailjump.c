@@ -38,32 +38,27 @@ void cmr_hooks_mark(void)
 
 #define LANDING "endbr64\n"
 #define JUMP(name) "jmp *cmr_tail_" name "(%rip)\n"
-#ifdef CMR_DYNAMIC_TLS
-/* dlmopen has three arguments. */
-#define MARK                                                                                      \
+/* Around a call: the arguments, of which there are three at most. */
+#define SAVE                                                                                      \
 	"pushq %rdi\n.cfi_adjust_cfa_offset 8\n"                                                  \
 	"pushq %rsi\n.cfi_adjust_cfa_offset 8\n"                                                  \
-	"pushq %rdx\n.cfi_adjust_cfa_offset 8\n"                                                  \
-	"call cmr_hooks_mark\n"                                                                   \
+	"pushq %rdx\n.cfi_adjust_cfa_offset 8\n"
+#define RESTORE                                                                                   \
 	"popq %rdx\n.cfi_adjust_cfa_offset -8\n"                                                  \
 	"popq %rsi\n.cfi_adjust_cfa_offset -8\n"                                                  \
 	"popq %rdi\n.cfi_adjust_cfa_offset -8\n"
+#ifdef CMR_DYNAMIC_TLS
+#define MARK SAVE "call cmr_hooks_mark\n" RESTORE
 #else
 #define MARK                                                                                      \
 	"movq cmr_tls@gottpoff(%rip), %r11\n"                                                     \
 	"orq $0x1f0000, %fs:(%r11)\n"
 #endif
-/* dlsym has two arguments, dlvsym three. */
 #define ON_LOOKUP                                                                                 \
-	"pushq %rdi\n.cfi_adjust_cfa_offset 8\n"                                                  \
-	"pushq %rsi\n.cfi_adjust_cfa_offset 8\n"                                                  \
-	"pushq %rdx\n.cfi_adjust_cfa_offset 8\n"                                                  \
+	SAVE                                                                                      \
 	"movq %rsi, %rdi\n"                                                                       \
 	"movq 24(%rsp), %rsi\n" /* where the call returns to */                                   \
-	"call cmr_hooks_on_lookup\n"                                                              \
-	"popq %rdx\n.cfi_adjust_cfa_offset -8\n"                                                  \
-	"popq %rsi\n.cfi_adjust_cfa_offset -8\n"                                                  \
-	"popq %rdi\n.cfi_adjust_cfa_offset -8\n"
+	"call cmr_hooks_on_lookup\n" RESTORE
 #define COUNT_VFORK "lock addq $1, cmr_children+8(%rip)\n"
 
 #elif defined(__aarch64__)
@@ -73,22 +68,23 @@ void cmr_hooks_mark(void)
 	"adrp x16, cmr_tail_" name "\n"                                                           \
 	"ldr x16, [x16, #:lo12:cmr_tail_" name "]\n"                                              \
 	"br x16\n"
-#ifdef CMR_DYNAMIC_TLS
-#define MARK                                                                                      \
+#define SAVE                                                                                      \
 	"hint #25\n" /* paciasp: the return address goes through memory */                       \
 	".cfi_negate_ra_state\n"                                                                  \
 	"stp x29, x30, [sp, #-48]!\n"                                                             \
 	".cfi_def_cfa_offset 48\n.cfi_offset 29, -48\n.cfi_offset 30, -40\n"                      \
 	"mov x29, sp\n"                                                                           \
 	"stp x0, x1, [sp, #16]\n"                                                                 \
-	"str x2, [sp, #32]\n"                                                                     \
-	"bl cmr_hooks_mark\n"                                                                     \
+	"str x2, [sp, #32]\n"
+#define RESTORE                                                                                   \
 	"ldr x2, [sp, #32]\n"                                                                     \
 	"ldp x0, x1, [sp, #16]\n"                                                                 \
 	"ldp x29, x30, [sp], #48\n"                                                               \
 	".cfi_restore 29\n.cfi_restore 30\n.cfi_def_cfa_offset 0\n"                               \
 	"hint #29\n" /* autiasp */                                                                \
 	".cfi_negate_ra_state\n"
+#ifdef CMR_DYNAMIC_TLS
+#define MARK SAVE "bl cmr_hooks_mark\n" RESTORE
 #else
 #define MARK                                                                                      \
 	"adrp x16, :gottprel:cmr_tls\n"                                                           \
@@ -100,23 +96,10 @@ void cmr_hooks_mark(void)
 	"str x17, [x16]\n"
 #endif
 #define ON_LOOKUP                                                                                 \
-	"mov x17, x30\n"                                                                          \
-	"hint #25\n" /* paciasp: the return address goes through memory */                       \
-	".cfi_negate_ra_state\n"                                                                  \
-	"stp x29, x30, [sp, #-48]!\n"                                                             \
-	".cfi_def_cfa_offset 48\n.cfi_offset 29, -48\n.cfi_offset 30, -40\n"                      \
-	"mov x29, sp\n"                                                                           \
-	"stp x0, x1, [sp, #16]\n"                                                                 \
-	"str x2, [sp, #32]\n"                                                                     \
+	"mov x17, x30\n" SAVE                                                                     \
 	"mov x0, x1\n"                                                                            \
 	"mov x1, x17\n"                                                                           \
-	"bl cmr_hooks_on_lookup\n"                                                                \
-	"ldr x2, [sp, #32]\n"                                                                     \
-	"ldp x0, x1, [sp, #16]\n"                                                                 \
-	"ldp x29, x30, [sp], #48\n"                                                               \
-	".cfi_restore 29\n.cfi_restore 30\n.cfi_def_cfa_offset 0\n"                               \
-	"hint #29\n" /* autiasp */                                                                \
-	".cfi_negate_ra_state\n"
+	"bl cmr_hooks_on_lookup\n" RESTORE
 #define COUNT_VFORK                                                                               \
 	"adrp x16, cmr_children+8\n"                                                              \
 	"add x16, x16, #:lo12:cmr_children+8\n"                                                   \
