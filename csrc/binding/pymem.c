@@ -34,6 +34,10 @@ static bool left[N_DOMAINS], arena_left; /* ours may lie below another tool's ho
 static uintptr_t open_planes;
 static unsigned n_hooked;
 
+/* FUNCTION of what lies below ours in DOMAIN. */
+#define BELOW(domain, function, ...)                                                               \
+	original[domain].function(original[domain].ctx, __VA_ARGS__)
+
 /* Set while cmr_pymem asks whether our functions are still reached. */
 static bool probing;
 static bool probed;
@@ -88,15 +92,15 @@ static __attribute__((noinline)) void tell_late(void *block, size_t size, enum c
  * turn, to whom the guard says that this is one event. */
 static __attribute__((noinline)) void free_late(int domain, void *block)
 {
-	if (cmr_on_free_by_pass(CMR_PLANE_OUTER, (uintptr_t)block)) {
-		original[domain].free(original[domain].ctx, block);
-		cmr_gate_leave_outer(0);
-		return;
+	uintptr_t count = 0;
+
+	if (!cmr_on_free_by_pass(CMR_PLANE_OUTER, (uintptr_t)block)) {
+		count = CMR_GUARD_COUNT;
+		if (block != NULL && is_open())
+			cmr_on_free_other(CMR_PLANE_OUTER, (uintptr_t)block);
 	}
-	if (block != NULL && is_open())
-		cmr_on_free_other(CMR_PLANE_OUTER, (uintptr_t)block);
-	original[domain].free(original[domain].ctx, block);
-	cmr_gate_leave_outer(CMR_GUARD_COUNT);
+	BELOW(domain, free, block);
+	cmr_gate_leave_outer(count);
 }
 
 /* The short form of an event may be tried: nothing but the plane OUTER can want it. */
@@ -127,11 +131,11 @@ static __attribute__((noinline)) void *malloc_general(int domain, size_t size)
 
 	if (planes == 0) {
 		probed |= probing;
-		return original[domain].malloc(original[domain].ctx, size);
+		return BELOW(domain, malloc, size);
 	}
 	cmr_hooks_catch_up_if_marked();
 	cmr_gate_enter(planes);
-	block = original[domain].malloc(original[domain].ctx, size);
+	block = BELOW(domain, malloc, size);
 	if (block != NULL)
 		tell_alloc(planes, block, size, CMR_KIND_PYMALLOC_MALLOC);
 	cmr_gate_leave(planes);
@@ -143,9 +147,9 @@ static inline __attribute__((always_inline)) void *hook_malloc(int domain, size_
 	uintptr_t word = 0;
 
 	if (!TRY_SHORT(&word))
-		return is_nested(word) ? original[domain].malloc(original[domain].ctx, size)
+		return is_nested(word) ? BELOW(domain, malloc, size)
 				       : malloc_general(domain, size);
-	return got_short(original[domain].malloc(original[domain].ctx, size), size,
+	return got_short(BELOW(domain, malloc, size), size,
 			 CMR_KIND_PYMALLOC_MALLOC);
 }
 
@@ -155,10 +159,10 @@ static __attribute__((noinline)) void *calloc_general(int domain, size_t n, size
 	void *block;
 
 	if (planes == 0)
-		return original[domain].calloc(original[domain].ctx, n, size);
+		return BELOW(domain, calloc, n, size);
 	cmr_hooks_catch_up_if_marked();
 	cmr_gate_enter(planes);
-	block = original[domain].calloc(original[domain].ctx, n, size);
+	block = BELOW(domain, calloc, n, size);
 	if (block != NULL)
 		tell_alloc(planes, block, n * size, CMR_KIND_PYMALLOC_CALLOC);
 	cmr_gate_leave(planes);
@@ -171,9 +175,9 @@ static inline __attribute__((always_inline)) void *hook_calloc(int domain, size_
 	uintptr_t word = 0;
 
 	if (!TRY_SHORT(&word))
-		return is_nested(word) ? original[domain].calloc(original[domain].ctx, n, size)
+		return is_nested(word) ? BELOW(domain, calloc, n, size)
 				       : calloc_general(domain, n, size);
-	return got_short(original[domain].calloc(original[domain].ctx, n, size), n * size,
+	return got_short(BELOW(domain, calloc, n, size), n * size,
 			 CMR_KIND_PYMALLOC_CALLOC);
 }
 
@@ -187,13 +191,13 @@ static __attribute__((noinline)) void *realloc_general(int domain, void *old,
 	void *block;
 
 	if (planes == 0)
-		return original[domain].realloc(original[domain].ctx, old, size);
+		return BELOW(domain, realloc, old, size);
 	cmr_hooks_catch_up_if_marked();
 	cmr_gate_enter(planes);
 	for (unsigned plane = 0; plane < CMR_N_PLANES; plane++)
 		if (planes & CMR_GUARD(plane))
 			cmr_on_resize_begin(plane, address, &taken[plane]);
-	block = original[domain].realloc(original[domain].ctx, old, size);
+	block = BELOW(domain, realloc, old, size);
 	for (unsigned plane = 0; plane < CMR_N_PLANES; plane++) {
 		if ((planes & CMR_GUARD(plane)) == 0)
 			continue;
@@ -217,10 +221,10 @@ static inline __attribute__((always_inline)) void *hook_realloc(int domain, void
 	void *block;
 
 	if (!TRY_SHORT(&word))
-		return is_nested(word) ? original[domain].realloc(original[domain].ctx, old, size)
+		return is_nested(word) ? BELOW(domain, realloc, old, size)
 				       : realloc_general(domain, old, size);
 	cmr_on_resize_begin(CMR_PLANE_OUTER, (uintptr_t)old, &taken);
-	block = original[domain].realloc(original[domain].ctx, old, size);
+	block = BELOW(domain, realloc, old, size);
 	(void)cmr_guard_raise(CMR_GUARD_ALL); /* see tell_late */
 	if (block == NULL)
 		cmr_on_resize_failed(CMR_PLANE_OUTER, (uintptr_t)old, &taken);
@@ -238,7 +242,7 @@ static __attribute__((noinline)) void free_general(int domain, void *block)
 	uintptr_t planes = cmr_gate_planes() & planes_of(domain), before;
 
 	if (planes == 0 || block == NULL) {
-		original[domain].free(original[domain].ctx, block);
+		BELOW(domain, free, block);
 		return;
 	}
 	cmr_hooks_catch_up_if_marked();
@@ -249,7 +253,7 @@ static __attribute__((noinline)) void free_general(int domain, void *block)
 	if (planes & CMR_GUARD(CMR_PLANE_SYSTEM))
 		cmr_on_free(CMR_PLANE_SYSTEM, (uintptr_t)block);
 	cmr_guard_restore(before);
-	original[domain].free(original[domain].ctx, block);
+	BELOW(domain, free, block);
 	cmr_gate_leave(planes);
 }
 
@@ -262,7 +266,7 @@ static inline __attribute__((always_inline)) void hook_free(int domain, void *bl
 
 	if (__builtin_expect(!TRY_SHORT(&word), 0)) {
 		if (is_nested(word))
-			original[domain].free(original[domain].ctx, block);
+			BELOW(domain, free, block);
 		else
 			free_general(domain, block);
 		return;
@@ -272,7 +276,7 @@ static inline __attribute__((always_inline)) void hook_free(int domain, void *bl
 		return;
 	}
 	cmr_gate_leave_outer(0);
-	original[domain].free(original[domain].ctx, block);
+	BELOW(domain, free, block);
 }
 
 #define DOMAIN_HOOKS(name, domain)                                                                 \
