@@ -28,9 +28,9 @@ DATA = ROOT / "docs" / "performance.json"
 _STRETCH = re.compile(r"(<!-- table: (?P<name>[\w ]+) -->\n).*?(<!-- end of table -->)", re.DOTALL)
 
 
-def markdown(head: Sequence[str], body: Sequence[Sequence[str]]) -> str:
-    """A table; the first column to the left, the others to the right."""
-    rule = ["---", *("---:" for _ in head[1:])]
+def markdown(head: Sequence[str], body: Sequence[Sequence[str]], left: int = 1) -> str:
+    """A table; the first `left` columns to the left, the others to the right."""
+    rule = [*("---" for _ in head[:left]), *("---:" for _ in head[left:])]
     lines = [head, rule, *body]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
 

@@ -19,6 +19,7 @@ from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 
+from bench.docs import markdown
 from bench.environments import ROOT, Environments, cache_folder
 from bench.suites import catalog, report
 from bench.suites.run import Run, Runner, rounds_of
@@ -56,7 +57,7 @@ def table(data: Mapping[str, Mapping[str, Row]]) -> str:
     """Package x CPython x mode: how many tests, and how many come out otherwise."""
     head = ["suite", "CPython", "tests", "not passing when plain", "unsteady when plain"]
     head += ["differ with `--memray`, exact", "differ with `limit_leaks`"]
-    lines = [head, ["---", "---", *("---:" for _ in head[2:])]]
+    lines = []
     for suite in SUITES:
         for version, rows in sorted(data.items()):
             row = rows.get(suite)
@@ -68,7 +69,7 @@ def table(data: Mapping[str, Mapping[str, Row]]) -> str:
             others = [f"{n} {name}" for name, n in outcomes.items() if name != "passed"]
             cells = [suite, version, row["tests"], ", ".join(others) or "none", len(wobbly)]
             lines.append([str(cell) for cell in (*cells, *(differ[mode] for mode in MODES))])
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
+    return markdown(head, lines, left=2)
 
 
 def written(document: str, data: Mapping[str, Mapping[str, Row]]) -> str:
