@@ -19,8 +19,9 @@ ROOT = Path(__file__).resolve().parents[2]
 EXIT_SKIPPED = 77  # CMR_TEST_EXIT_SKIPPED of cmr_test.h
 #: A command that each binary is run under, such as valgrind with its options.
 UNDER = shlex.split(os.environ.get("CMEMRAY_CORE_UNDER", ""))
-# Seconds; the longest takes a few under ThreadSanitizer, and a minute under valgrind.
-TIMEOUT = 600 if UNDER else 300  # seconds; a loaded machine and ThreadSanitizer take their time
+# Seconds; the longest takes a few under ThreadSanitizer, more on a loaded machine, and a minute under
+# valgrind.
+TIMEOUT = 600 if UNDER else 300
 
 
 #: What valgrind does differently, by binary and test ("" for all of it). Its malloc stands in front of

@@ -205,6 +205,20 @@ class Stress:
         if self.failures:
             raise self.failures[0]
 
+    def beside_crew(self, steps, released):
+        """A measurement between two pauses of the crew, with a work of so many steps here: every
+        number is known."""
+        with self.measured(collect=None) as measured:
+            self.pound.crew_resume(1)
+            self.pound.pound(1, steps, 1, released)
+            self.pound.crew_pause()
+        own = self.take()
+        count, size, _, live, blocks, peak, peaks, damaged = self.pound.crew_numbers()
+        measured.expect(count + own.count, size + own.bytes)
+        assert (measured.m.current, measured.usage["current_blocks"]) == (live, blocks)
+        assert max(peak, own.peak) <= measured.m.peak <= peaks + own.peak
+        assert damaged == 0
+
     def events_of_child(self, text):
         """A child's line "events N" counts as ours."""
         words = text.split()

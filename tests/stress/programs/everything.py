@@ -91,12 +91,5 @@ def round(stress):
     for text in texts:
         stress.events_of_child(text)
     # And then it is quiet, and all is exact.
-    yes, no = 1, 0
-    with stress.measured(collect=None) as exact:
-        stress.pound.crew_resume(yes)
-        stress.pound.pound(yes, 5000, yes, no)
-        stress.pound.crew_pause()
-    own, numbers = stress.take(), stress.pound.crew_numbers()
-    exact.expect(own.count + numbers[0], own.bytes + numbers[1])
-    assert exact.m.current == numbers[3]
+    stress.beside_crew(5000, 0)
     stress.pound.crew_stop()

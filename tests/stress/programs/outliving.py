@@ -3,21 +3,6 @@
 from harness import churn
 
 
-def window(stress, yes):
-    """A measurement that begins and ends between two pauses of the crew."""
-    pound = stress.pound
-    with stress.measured(collect=None) as measured:
-        pound.crew_resume(yes)
-        pound.pound(yes, 20_000, yes, yes)
-        pound.crew_pause()
-    own = stress.take()
-    count, size, _, live, blocks, peak, peaks, damaged = pound.crew_numbers()
-    measured.expect(count + own.count, size + own.bytes)
-    assert (measured.m.current, measured.usage["current_blocks"]) == (live, blocks)
-    assert max(peak, own.peak) <= measured.m.peak <= peaks + own.peak
-    assert damaged == 0
-
-
 def round(stress):
     pound, families, yes, no, four = stress.pound, stress.families(), 1, 0, 4
     stress.first(churn, 1)
@@ -32,7 +17,7 @@ def round(stress):
     assert (first.m.current, first.usage["current_blocks"]) == numbers[3:5]
     # They free in the next ones what they got in earlier ones, and between.
     for _ in range(3):
-        window(stress, yes)
+        stress.beside_crew(20_000, yes)
         pound.crew_resume(no)
         stress.same(churn, 1)
         pound.crew_pause()

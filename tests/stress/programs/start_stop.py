@@ -52,19 +52,5 @@ def round(stress):
     pound.crew_pause()
     # Now with the crew alone, so that each number is known.
     for _ in range(20):
-        exact(stress, pound, yes, no)
+        stress.beside_crew(2000, yes)
     pound.crew_stop()
-
-
-def exact(stress, pound, yes, no):
-    with stress.measured(collect=None) as window:
-        pound.crew_resume(yes)
-        pound.pound(yes, 2000, yes, yes)
-        pound.crew_pause()
-    own = stress.take()
-    count, size, _, live, live_blocks, peak, peaks, damaged = pound.crew_numbers()
-    window.expect(count + own.count, size + own.bytes)
-    assert window.m.current == live
-    assert window.usage["current_blocks"] == live_blocks
-    assert max(peak, own.peak) <= window.m.peak <= peaks + own.peak
-    assert damaged == 0
