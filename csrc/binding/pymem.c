@@ -38,9 +38,9 @@ static unsigned n_hooked;
 #define BELOW(domain, function, ...)                                                               \
 	original[domain].function(original[domain].ctx, __VA_ARGS__)
 
-/* Set while cmr_pymem asks whether our functions are still reached. */
-static bool probing;
-static bool probed;
+/* Set while this thread asks whether our functions are still reached. Free-threaded builds have several
+ * that ask at once: each wants its own answer. */
+static _Thread_local bool probing, probed;
 
 /* Planes that count what DOMAIN hands out. mimalloc serves raw only from 3.15. */
 static inline uintptr_t planes_of(int domain)
