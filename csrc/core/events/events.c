@@ -98,12 +98,44 @@ static __attribute__((noinline)) bool put_exact(struct cmr_plane *plane,
 		return false;
 	region = view->region;
 	done = cmr_usages_change(&region->usages, &region->ledger, location, (int64_t)size,
-				 CMR_BLOCK_UNIT);
+				 CMR_BLOCK_UNIT, 0);
 	if (done) {
 		atomic_store_explicit(located, location, memory_order_relaxed);
 		cmr_blocks_store(granule, (unsigned)view->tag << CMR_TAG_SHIFT |
 						  CMR_HAS_LOCATION | (unsigned)size);
 		cmr_ledger_add_open(&region->ledger, size);
+	}
+	cmr_biased_pass_out(&plane->lock, &view->seat);
+	return done;
+}
+
+/* The same for a small block that was sampled. */
+static __attribute__((noinline)) bool put_sampled(struct cmr_plane *plane,
+						  struct cmr_thread_view *view, uintptr_t address,
+						  size_t size, uint32_t location)
+{
+	_Atomic uint16_t *granule = cmr_blocks_granule(&plane->blocks, address);
+	_Atomic uint32_t *located =
+		granule != NULL ? cmr_blocks_location(&plane->blocks, address) : NULL;
+	struct cmr_block block = { .size = size, .location = location };
+	uint64_t surplus;
+	bool done;
+
+	if (located == NULL || size > CMR_SMALL_MAX || view->exact)
+		return false;
+	block.weight = cmr_sample_weight(size, view->period_log2);
+	surplus = block.weight - size;
+	if (surplus > CMR_SURPLUS_MAX || !pass_in(plane, view, view->tag))
+		return false;
+	done = cmr_booking_change(view->region, location, size, block.weight, 1);
+	if (done) {
+		atomic_store_explicit(located,
+				      (uint32_t)surplus << CMR_LOCATION_LOG2 | location,
+				      memory_order_relaxed);
+		cmr_blocks_store(granule, (unsigned)view->tag << CMR_TAG_SHIFT |
+						  CMR_HAS_LOCATION | (unsigned)size);
+		cmr_ledger_add_open(&view->region->ledger, size);
+		cmr_booking_sampled(plane, view->region, &block);
 	}
 	cmr_biased_pass_out(&plane->lock, &view->seat);
 	return done;
@@ -190,14 +222,17 @@ bool cmr_on_free_by_pass(enum cmr_plane_id id, uintptr_t address)
 		return false;
 	view = &thread->view[id];
 	location = atomic_load_explicit(located, memory_order_relaxed);
-	if (location > CMR_LOCATION_MASK /* a weight */ ||
-	    !pass_in(plane, view, entry >> CMR_TAG_SHIFT))
+	if (!pass_in(plane, view, entry >> CMR_TAG_SHIFT))
 		return false;
 	region = view->region;
 	if (size != 0)
 		(void)cmr_ledger_edge(&region->ledger);
-	done = cmr_usages_change(&region->usages, &region->ledger, location, -(int64_t)size,
-				 -CMR_BLOCK_UNIT);
+	if (location <= CMR_LOCATION_MASK)
+		done = cmr_usages_change(&region->usages, &region->ledger, location,
+					 -(int64_t)size, -CMR_BLOCK_UNIT, 0);
+	else
+		done = cmr_booking_change(region, location & CMR_LOCATION_MASK, size,
+					  size + (location >> CMR_LOCATION_LOG2), -1);
 	if (done) {
 		cmr_blocks_store(granule, 0);
 		cmr_ledger_sub(&region->ledger, size);
@@ -215,6 +250,9 @@ static __attribute__((noinline)) void keep_alloc(struct cmr_plane *plane,
 {
 	struct cmr_block block;
 
+	if (location != 0 &&
+	    put_sampled(plane, &thread->view[plane->id], address, size, location))
+		return;
 	if (put(plane, &thread->view[plane->id], address, size, location, &block) &&
 	    !book_passed(plane, thread, NULL, &block))
 		cmr_booking_add(plane, CMR_FOR_ALL, &block, thread);

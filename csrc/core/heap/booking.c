@@ -2,17 +2,6 @@
 
 #include <stddef.h>
 
-#include "heap/sampling.h"
-
-/* Blocks that BLOCK stands for at its location, in CMR_BLOCK_UNIT: the same when it comes and when
- * it goes, so that sums return to zero. */
-static int64_t share_of(const struct cmr_block *block)
-{
-	if (block->weight == block->size || block->size == 0)
-		return CMR_BLOCK_UNIT;
-	return (int64_t)((block->weight * CMR_BLOCK_UNIT + block->size / 2) / block->size);
-}
-
 static void book_location(struct cmr_region *region, const struct cmr_block *block, int sign,
 			  int64_t blocks)
 {
@@ -80,7 +69,7 @@ static void add_one(struct cmr_plane *plane, struct cmr_region *region,
 	own = cmr_ledger_current(l) - region->old_current;
 	if (l->old_threads && !l->sealed && own > region->own_peak)
 		region->own_peak = own;
-	book_location(region, block, 1, share_of(block));
+	book_location(region, block, 1, cmr_booking_share(block->size, block->weight));
 	if (block->located && !block->exact && !l->sealed)
 		cmr_region_sampled_locked(plane, region, block);
 	if (cmr_ledger_rises(l))
@@ -104,7 +93,7 @@ static void sub_one(struct cmr_plane *plane, struct cmr_region *region,
 		region->old_current -= block->size;
 		region->old_blocks--;
 	}
-	book_location(region, block, -1, -share_of(block));
+	book_location(region, block, -1, -cmr_booking_share(block->size, block->weight));
 }
 
 static void add_locked(struct cmr_plane *plane, enum cmr_audience audience,
@@ -143,17 +132,14 @@ void cmr_booking_sub(struct cmr_plane *plane, const struct cmr_block *block)
 void cmr_booking_locate_passed(struct cmr_plane *plane, struct cmr_region *region,
 			       const struct cmr_block *block)
 {
-	book_location(region, block, 1, share_of(block));
-	if (block->exact)
-		return;
-	cmr_region_sampled_locked(plane, region, block);
-	if (cmr_ledger_rises(&region->ledger))
-		cmr_region_rise_locked(plane, region);
+	book_location(region, block, 1, cmr_booking_share(block->size, block->weight));
+	if (!block->exact)
+		cmr_booking_sampled(plane, region, block);
 }
 
 void cmr_booking_unlocate_passed(struct cmr_region *region, const struct cmr_block *block)
 {
-	book_location(region, block, -1, -share_of(block));
+	book_location(region, block, -1, -cmr_booking_share(block->size, block->weight));
 }
 
 static void resized_old_locked(struct cmr_plane *plane, uint16_t regions, uint64_t bytes)

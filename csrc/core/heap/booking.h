@@ -3,6 +3,7 @@
 #define CMR_HEAP_BOOKING_H
 
 #include "heap/region.h"
+#include "heap/sampling.h"
 
 /* Which regions of a tag an event concerns: blocks all of them, mappings those of one basis, because
  * each basis cuts mappings by its own rules. */
@@ -45,6 +46,34 @@ bool cmr_booking_wanted(struct cmr_plane *plane, enum cmr_audience audience, uns
 
 /* True when entries of TAG count for REGION, which must be open. */
 bool cmr_booking_concerns(struct cmr_plane *plane, unsigned tag, const struct cmr_region *region);
+
+/* Blocks that one of SIZE and WEIGHT stands for at its location, in CMR_BLOCK_UNIT: the same when it
+ * comes and when it goes, so that sums return to zero. [hot] */
+static inline int64_t cmr_booking_share(uint64_t size, uint64_t weight)
+{
+	if (weight == size || size == 0)
+		return CMR_BLOCK_UNIT;
+	return (int64_t)((weight * CMR_BLOCK_UNIT + size / 2) / size);
+}
+
+/* Books that a block of SIZE and WEIGHT came (SIGN 1) or went (-1) at LOCATION, inside the lock. False:
+ * nothing was ever booked there, and nothing was now. [hot] [nomalloc] */
+static inline bool cmr_booking_change(struct cmr_region *region, uint32_t location, uint64_t size,
+				      uint64_t weight, int sign)
+{
+	return cmr_usages_change(&region->usages, &region->ledger, location,
+				 sign * (int64_t)weight, sign * cmr_booking_share(size, weight),
+				 sign * cmr_sample_variance(size, weight));
+}
+
+/* BLOCK was sampled and booked, inside the lock: the period may change. [hot] [nomalloc] */
+static inline void cmr_booking_sampled(struct cmr_plane *plane, struct cmr_region *region,
+				       const struct cmr_block *block)
+{
+	cmr_region_sampled_locked(plane, region, block);
+	if (cmr_ledger_rises(&region->ledger))
+		cmr_region_rise_locked(plane, region);
+}
 
 /* The located part of the two below. */
 void cmr_booking_locate_passed(struct cmr_plane *plane, struct cmr_region *region,

@@ -1,7 +1,6 @@
 #include "heap/sampling.h"
 
 #include <stdatomic.h>
-#include <string.h>
 
 #include "os/random.h"
 
@@ -20,14 +19,18 @@ static double exp_minus_one(double r)
 	return (sum + 1) * r;
 }
 
+/* A double and its bits. */
+union both {
+	double number;
+	uint64_t bits;
+};
+
 /* 2 to the power N, -1022 < N < 1024. */
 static double two_to(int n)
 {
-	uint64_t bits = (uint64_t)(1023 + n) << 52;
-	double out;
+	union both power = { .bits = (uint64_t)(1023 + n) << 52 };
 
-	memcpy(&out, &bits, sizeof out);
-	return out;
+	return power.number;
 }
 
 double cmr_one_minus_exp(double x)
@@ -46,14 +49,12 @@ double cmr_one_minus_exp(double x)
 
 double cmr_minus_log(double x)
 {
-	uint64_t bits;
-	int exponent;
+	union both both = { .number = x };
+	int exponent = (int)(both.bits >> 52) - 1023;
 	double m, t, t2, sum = 0;
 
-	memcpy(&bits, &x, sizeof bits);
-	exponent = (int)(bits >> 52) - 1023;
-	bits = (bits & 0x000fffffffffffffu) | 0x3ff0000000000000u;
-	memcpy(&m, &bits, sizeof m);
+	both.bits = (both.bits & 0x000fffffffffffffu) | 0x3ff0000000000000u;
+	m = both.number;
 	if (m > 1.41421356) {
 		m /= 2;
 		exponent++;

@@ -78,10 +78,11 @@ static inline struct cmr_usage *cmr_usages_known(const struct cmr_usages *usages
 	return __builtin_expect(entry->serial == usages->serial, 1) ? entry : 0;
 }
 
-/* As cmr_usages_book without variance, for a LOCATION that has an entry. False: it has none, nothing
- * was done. [hot] [nomalloc] */
+/* As cmr_usages_book, for a LOCATION that has an entry. False: it has none, nothing was done. [hot]
+ * [nomalloc] */
 static inline bool cmr_usages_change(struct cmr_usages *usages, const struct cmr_ledger *ledger,
-				     uint32_t location, int64_t bytes, int64_t blocks)
+				     uint32_t location, int64_t bytes, int64_t blocks,
+				     int64_t variance)
 {
 	struct cmr_usage *entry = cmr_usages_known(usages, location);
 
@@ -90,6 +91,8 @@ static inline bool cmr_usages_change(struct cmr_usages *usages, const struct cmr
 	cmr_usage_settle(entry, ledger->epoch);
 	entry->since_bytes += bytes;
 	entry->since_blocks += blocks;
+	if (variance != 0)
+		entry->since_variance += variance;
 	return true;
 }
 

@@ -217,7 +217,7 @@ static uint64_t surplus(const struct cmr_block *block)
 static bool is_compact(const struct cmr_block *block)
 {
 	return block->location <= CMR_LOCATION_MASK &&
-	       surplus(block) < (uint64_t)1 << (32 - CMR_LOCATION_LOG2);
+	       surplus(block) <= CMR_SURPLUS_MAX;
 }
 
 /* Does BLOCK, at granule INDEX of its leaf, fit a wide entry? */

@@ -56,6 +56,7 @@
 #define CMR_WIDE_MAX (((uint64_t)1 << 38) - 1)
 #define CMR_LOCATION_LOG2 23
 #define CMR_LOCATION_MASK (((uint32_t)1 << CMR_LOCATION_LOG2) - 1)
+#define CMR_SURPLUS_MAX (((uint64_t)1 << (32 - CMR_LOCATION_LOG2)) - 1) /* weight - size, small */
 
 #define CMR_N_SHARDS 64u
 
