@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from model import ANONYMOUS, NORESERVE, PAGE, PRIVATE, PROT_READ, PROT_WRITE, SHARED, Model
 from native_extension import program
+from shared_fixtures import undisturbed
 
 from cmemray._load import core
 
@@ -95,9 +96,10 @@ def mapping_programs(draw):
 def measured(native, steps, program, *, basis="requested", exact=True):
     """A region around the program, and what it should have counted."""
     region = core.Region(basis=BASES[basis], exact=exact)
-    region.start()
-    native.run(program)
-    region.stop()
+    with undisturbed():
+        region.start()
+        native.run(program)
+        region.stop()
     native.clear()
     return region, Model(basis).run(steps)
 
@@ -140,9 +142,10 @@ def test_mappings(native, data, basis):
 def test_a_foreign_thread(native, steps):
     whole = program(*steps)
     region = core.Region(exact=True)
-    region.start()
-    native.run_in_thread(whole)
-    region.stop()
+    with undisturbed():
+        region.start()
+        native.run_in_thread(whole)
+        region.stop()
     native.clear()
     check(region, Model("requested").run(steps))
     assert all(row[3] == () for row in region.leaks())
@@ -154,12 +157,13 @@ def test_nested(native, inner, outer):
     moved = [(op, slot + 100, *rest) for op, slot, *rest in inner]
     before, after = program(*outer), program(*moved)
     regions = core.Region(exact=True), core.Region(exact=True)
-    regions[0].start()
-    native.run(before)
-    regions[1].start()
-    native.run(after)
-    regions[1].stop()
-    regions[0].stop()
+    with undisturbed():
+        regions[0].start()
+        native.run(before)
+        regions[1].start()
+        native.run(after)
+        regions[1].stop()
+        regions[0].stop()
     native.clear()
     both = Model("requested").run(outer).run(moved)
     alone = Model("requested").run(inner)
