@@ -8,6 +8,9 @@
 #include "heap/sampling.h"
 #include "table/wide.h"
 
+_Static_assert(CMR_USAGE_CHUNK * CMR_USAGE_CHUNKS - 1 <= CMR_LOCATION_MASK,
+	       "what has a usage fits beside a weight");
+
 _Atomic uintptr_t cmr_gate;
 
 struct cmr_thread *cmr_events_thread(struct cmr_plane *plane)
@@ -152,7 +155,7 @@ static __attribute__((noinline)) bool put_wide(struct cmr_plane *plane,
 	if (size > CMR_WIDE_MAX || left < 0 /* a sample, always so in exact mode */ ||
 	    granule == NULL || !cmr_wide_has_room(address) || !pass_in(plane, view, view->tag))
 		return false;
-	cmr_group_put(cmr_group_of(granule), size);
+	cmr_group_put(granule, 0, size);
 	cmr_blocks_store(granule, (unsigned)view->tag << CMR_TAG_SHIFT | CMR_WIDE);
 	view->countdown = left;
 	cmr_ledger_add_open(&view->region->ledger, size);
@@ -168,7 +171,7 @@ static __attribute__((noinline)) bool take_wide(struct cmr_plane *plane,
 	struct cmr_ledger *ledger;
 	uint64_t size;
 
-	if (!cmr_group_read(cmr_group_of(granule), &size) || size > CMR_WIDE_MAX /* located */ ||
+	if (!cmr_group_read(granule, 0, &size) || size > CMR_WIDE_MAX /* located */ ||
 	    !pass_in(plane, view, entry >> CMR_TAG_SHIFT))
 		return false;
 	cmr_blocks_store(granule, 0);

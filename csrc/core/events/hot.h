@@ -78,7 +78,7 @@ cmr_on_free_passed(enum cmr_plane_id id, uintptr_t address)
 	}
 	cmr_blocks_store(granule, 0);
 	ledger = &view->region->ledger;
-	if (__builtin_expect(cmr_ledger_current(ledger) >= ledger->peak, 0) && size != 0)
+	if (__builtin_expect(cmr_ledger_at_peak(ledger), 0) && size != 0)
 		(void)cmr_ledger_edge(ledger);
 	cmr_ledger_sub(ledger, size);
 	cmr_biased_pass_out(&plane->lock, &view->seat);

@@ -259,19 +259,19 @@ static bool put_small(struct cmr_blocks *blocks, uintptr_t address, _Atomic uint
 
 static void put_wide(_Atomic uint16_t *granule, const struct cmr_block *block)
 {
-	cmr_group *group = cmr_group_of(granule);
 	uint64_t size = block->size, heavy;
 
 	if (block->located) {
 		heavy = surplus(block) >> WEIGHT_BITS;
-		cmr_group_put(group + 1, (surplus(block) & (((uint64_t)1 << WEIGHT_BITS) - 1))
-						     << CMR_LOCATION_LOG2 |
-					     block->location);
+		cmr_group_put(granule, 1,
+			      (surplus(block) & (((uint64_t)1 << WEIGHT_BITS) - 1))
+					      << CMR_LOCATION_LOG2 |
+				      block->location);
 		if (heavy != 0)
-			cmr_group_put(group + 2, heavy);
+			cmr_group_put(granule, 2, heavy);
 		size |= CMR_WIDE_LOCATED | (heavy != 0 ? CMR_WIDE_HEAVY : 0);
 	}
-	cmr_group_put(group, size);
+	cmr_group_put(granule, 0, size);
 	cmr_blocks_store(granule, (unsigned)block->tag << CMR_TAG_SHIFT | CMR_WIDE);
 }
 
@@ -309,20 +309,18 @@ static void set_location(struct cmr_block *block, uint64_t bits)
 	block->exact = bits >> CMR_LOCATION_LOG2 == 0;
 }
 
-/* False for what an earlier measurement left of a block that is long gone: its other granules belong to
- * others now. */
+/* False for what is left of a block that ended unseen: its other granules belong to others now. */
 static bool take_wide(_Atomic uint16_t *granule, struct cmr_block *out)
 {
-	cmr_group *group = cmr_group_of(granule);
 	uint64_t size, bits, heavy = 0;
 
-	if (!cmr_group_read(group, &size))
+	if (!cmr_group_read(granule, 0, &size))
 		return false;
 	out->size = size & CMR_WIDE_MAX;
 	if ((size & CMR_WIDE_LOCATED) == 0)
 		return true;
-	if (!cmr_group_read(group + 1, &bits) ||
-	    ((size & CMR_WIDE_HEAVY) != 0 && !cmr_group_read(group + 2, &heavy)))
+	if (!cmr_group_read(granule, 1, &bits) ||
+	    ((size & CMR_WIDE_HEAVY) != 0 && !cmr_group_read(granule, 2, &heavy)))
 		return false;
 	set_location(out, bits);
 	out->weight += heavy << WEIGHT_BITS;

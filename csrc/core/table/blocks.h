@@ -11,13 +11,14 @@
  *   size 511    not located: the block is in the hash
  *               located: a wide entry. Granules that follow belong to the same block; from the next
  *               multiple of four on they say more, in groups of four, each with tag 63 and 10 bits,
- *               lowest first:  { third group (1) | location (1) | size (38) }
- *                              { weight - size (17) | location (23) }   { weight - size, above }
+ *               lowest first, below a stamp of 4 bits (table/wide.h):
+ *                  { third group (1) | location (1) | size (34) }
+ *                  { weight - size (13) | location (23) }   { weight - size, above }
  *
  * The location of a small block is in a parallel map of 32 bits per granule, { weight - size (9) |
  * location (23) }. It serves exact attribution, and sampling with a small period; blocks that are
  * sampled seldom do not fit and are in the hash, since a page of the map for each would be a waste. So
- * are those that are not 16-byte aligned, lie at 2^47 and above, or are larger than 256 GiB. For
+ * are those that are not 16-byte aligned, lie at 2^47 and above, or are of 16 GiB and more. For
  * example, a block of 24 bytes with tag 3 is 0x0c18; one of 4096 bytes is 0x0fff and then, where its
  * first group is, 0xfc00 0xfc04 0xfc00 0xfc00.
  *
@@ -53,7 +54,7 @@
 #define CMR_NOT_SMALL 511u /* in place of the size */
 #define CMR_WIDE (CMR_HAS_LOCATION | CMR_NOT_SMALL)
 #define CMR_SMALL_MAX 510u
-#define CMR_WIDE_MAX (((uint64_t)1 << 38) - 1)
+#define CMR_WIDE_MAX (((uint64_t)1 << 34) - 1)
 #define CMR_LOCATION_LOG2 23
 #define CMR_LOCATION_MASK (((uint32_t)1 << CMR_LOCATION_LOG2) - 1)
 #define CMR_SURPLUS_MAX (((uint64_t)1 << (32 - CMR_LOCATION_LOG2)) - 1) /* weight - size, small */

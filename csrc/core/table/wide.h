@@ -1,7 +1,9 @@
 /* What a wide entry (table/blocks.h) has beyond its first granule.
  *
  * Further granules come in groups of four, which are aligned and read and written at once: one with
- * the size, one with the location, one with what a weight has above its first bits. */
+ * the size, one with the location, one with what a weight has above its first bits. Each has a stamp of
+ * four bits that says which group it is and which of the four granules before the first group the entry
+ * begins at. So no group is ever taken for one of another block, whatever has been left lying. */
 #ifndef CMR_TABLE_WIDE_H
 #define CMR_TABLE_WIDE_H
 
@@ -9,44 +11,55 @@
 
 #define CMR_GROUP 4
 #define CMR_MOST_GROUPS 3
-#define CMR_GROUP_BITS 40
+#define CMR_GROUP_BITS 36 /* beside the stamp */
 #define CMR_GROUP_TAGS (0x0001000100010001u * ((uint64_t)CMR_TAG_INSIDE << CMR_TAG_SHIFT))
 /* In the group of the size. */
-#define CMR_WIDE_LOCATED ((uint64_t)1 << 38)
-#define CMR_WIDE_HEAVY ((uint64_t)1 << 39) /* there is a third group */
+#define CMR_WIDE_LOCATED ((uint64_t)1 << 34)
+#define CMR_WIDE_HEAVY ((uint64_t)1 << 35) /* there is a third group */
 
 /* Granules behind the first of an entry that groups may reach. */
 #define CMR_WIDE_REACH (CMR_GROUP - 1 + CMR_MOST_GROUPS * CMR_GROUP)
 
 typedef _Atomic uint64_t __attribute__((may_alias)) cmr_group;
 
-/* The first group of the entry at GRANULE. */
-static inline cmr_group *cmr_group_of(_Atomic uint16_t *granule)
+/* Group N of the entry at GRANULE. */
+static inline cmr_group *cmr_group_of(_Atomic uint16_t *granule, unsigned n)
 {
 	uintptr_t next = (uintptr_t)(granule + CMR_GROUP);
 
-	return (cmr_group *)(next & ~(uintptr_t)(CMR_GROUP * sizeof *granule - 1));
+	return (cmr_group *)(next & ~(uintptr_t)(CMR_GROUP * sizeof *granule - 1)) + n;
 }
 
-/* 40 BITS, 10 in each granule, lowest first. */
-static inline void cmr_group_put(cmr_group *group, uint64_t bits)
+static inline uint64_t cmr_group_stamp(const _Atomic uint16_t *granule, unsigned n)
 {
+	uint64_t begin = (uintptr_t)granule / sizeof *granule % CMR_GROUP;
+
+	return (n * CMR_GROUP + begin) << CMR_GROUP_BITS;
+}
+
+/* BITS into group N of the entry at GRANULE: 10 in each of its granules, lowest first. */
+static inline void cmr_group_put(_Atomic uint16_t *granule, unsigned n, uint64_t bits)
+{
+	bits |= cmr_group_stamp(granule, n);
 	bits = (bits & 0xfffff) | (bits & 0xfffff00000) << 12;
 	bits = (bits & 0x000003ff000003ff) | (bits & 0x000ffc00000ffc00) << 6;
-	atomic_store_explicit(group, bits | CMR_GROUP_TAGS, memory_order_relaxed);
+	atomic_store_explicit(cmr_group_of(granule, n), bits | CMR_GROUP_TAGS,
+			      memory_order_relaxed);
 }
 
-/* Reads them back; false when this is no group. They are not cleared: they may be those of another block,
- * when the entry is one that an earlier measurement left. What is left of them says nothing to anybody. */
-static inline bool cmr_group_read(const cmr_group *group, uint64_t *out)
+/* Reads them back; false when this is no such group: the entry is of a block that ended unseen, and its
+ * place is another's now. They are not cleared: what is left of them says nothing to anybody. */
+static inline bool cmr_group_read(_Atomic uint16_t *granule, unsigned n, uint64_t *out)
 {
-	uint64_t bits = atomic_load_explicit(group, memory_order_relaxed);
+	uint64_t bits = atomic_load_explicit(cmr_group_of(granule, n), memory_order_relaxed);
 
 	if ((bits & CMR_GROUP_TAGS) != CMR_GROUP_TAGS)
 		return false;
 	bits = (bits & 0x000003ff000003ff) | (bits >> 6 & 0x000ffc00000ffc00);
-	*out = (bits & 0xfffff) | (bits >> 12 & 0xfffff00000);
-	return true;
+	bits = (bits & 0xfffff) | (bits >> 12 & 0xfffff00000);
+	bits ^= cmr_group_stamp(granule, n);
+	*out = bits;
+	return bits >> CMR_GROUP_BITS == 0;
 }
 
 /* May the block at ADDRESS, which has a granule, have a wide entry? Groups do not go from leaf to leaf. */
