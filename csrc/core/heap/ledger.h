@@ -44,6 +44,12 @@ static inline uint64_t cmr_ledger_blocks(const struct cmr_ledger *l)
 	return l->count - l->n_freed;
 }
 
+/* True when live bytes are at the peak or above. Below zero, where frees were missed, they are not. [hot] */
+static inline bool cmr_ledger_at_peak(const struct cmr_ledger *l)
+{
+	return (int64_t)cmr_ledger_current(l) >= (int64_t)l->peak;
+}
+
 /* True when an event books nothing but the plain numbers: the fast case. [hot] */
 static inline bool cmr_ledger_plain(const struct cmr_ledger *l)
 {
@@ -79,11 +85,9 @@ static inline void cmr_ledger_add(struct cmr_ledger *l, uint64_t size)
 /* Live bytes are about to fall: ends the epoch if they are at the peak. True if they were. [hot] */
 static inline bool cmr_ledger_edge(struct cmr_ledger *l)
 {
-	uint64_t current = cmr_ledger_current(l);
-
-	if (current < l->peak || l->sealed)
+	if (!cmr_ledger_at_peak(l) || l->sealed)
 		return false;
-	l->peak = current;
+	l->peak = cmr_ledger_current(l);
 	l->peak_blocks = cmr_ledger_blocks(l);
 	l->epoch++;
 	return true;

@@ -196,7 +196,7 @@ static bool retune_locked(struct cmr_plane *plane)
 /* New countdowns for all threads, drawn from SEED and what was before. */
 static void reseed_locked(struct cmr_plane *plane, uint64_t seed)
 {
-	plane->seed = cmr_mix(plane->seed + seed + 0x9e3779b97f4a7c15u);
+	plane->seed += seed;
 	cmr_tags_publish_locked(plane);
 }
 
@@ -477,7 +477,7 @@ void cmr_region_totals(const struct cmr_region *region, struct cmr_totals *out)
 
 	struct cmr_seat *held = cmr_plane_enter(plane);
 	*out = (struct cmr_totals){
-		.current = cmr_ledger_current(l),
+		.current = (int64_t)cmr_ledger_current(l) > 0 ? cmr_ledger_current(l) : 0,
 		.current_blocks = cmr_ledger_blocks(l),
 		.peak = l->peak,
 		.peak_blocks = l->peak_blocks,
@@ -495,7 +495,7 @@ void cmr_region_totals(const struct cmr_region *region, struct cmr_totals *out)
 		.losses = region->losses,
 		.exact = region->sampled_log2 == 0,
 	};
-	if (!l->sealed && cmr_ledger_current(l) >= l->peak) {
+	if (!l->sealed && cmr_ledger_at_peak(l)) {
 		out->peak = cmr_ledger_current(l);
 		out->peak_blocks = cmr_ledger_blocks(l);
 		out->old_at_peak = region->old_current;
@@ -543,7 +543,10 @@ void cmr_regions_after_fork(void)
 
 		if (atomic_load_explicit(&plane->config, memory_order_relaxed) == 0)
 			continue;
-		cmr_biased_no_pass(&plane->lock);
+		/* Of this thread, whether or not another was about to take the lock from it. */
+		if (cmr_tls.self != NULL)
+			atomic_store_explicit(&cmr_tls.self->view[p].seat.pass, 0,
+					      memory_order_relaxed);
 		plane->lock = (struct cmr_biased)CMR_BIASED(CMR_RANK_LEDGER);
 		cmr_blocks_after_fork(&plane->blocks);
 		for (unsigned b = 0; b < CMR_N_BASES; b++) {

@@ -2,6 +2,8 @@
 
 #include <stddef.h>
 
+#include "os/random.h"
+
 /* A sweep is due when fewer tags than this are free. A region needs one for each kind of thread:
  * opener, older and younger ones. */
 #define FEW_TAGS 16
@@ -50,6 +52,8 @@ void cmr_tags_publish_locked(struct cmr_plane *plane)
 	uint32_t next = atomic_load_explicit(&plane->config, memory_order_relaxed) + 1;
 
 	cmr_biased_no_pass(&plane->lock);
+	/* Threads draw anew from it: never the same numbers twice. */
+	plane->seed = cmr_mix(plane->seed + 0x9e3779b97f4a7c15u);
 	/* Pairs with the acquire load of the hot path. */
 	atomic_store_explicit(&plane->config, next != 0 ? next : 1, memory_order_release);
 }

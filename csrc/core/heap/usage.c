@@ -88,7 +88,7 @@ bool cmr_usages_book(struct cmr_usages *usages, const struct cmr_ledger *ledger,
 uint32_t cmr_usages_rows(const struct cmr_usages *usages, const struct cmr_ledger *ledger, bool peak,
 			 struct cmr_usage_row *out, uint32_t n_out)
 {
-	bool now = !peak || (!ledger->sealed && cmr_ledger_current(ledger) >= ledger->peak);
+	bool now = !peak || (!ledger->sealed && cmr_ledger_at_peak(ledger));
 	uint32_t n = 0, location = usages->first;
 
 	while (location != 0 && n < n_out) {

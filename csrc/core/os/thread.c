@@ -103,6 +103,9 @@ static void on_exit_round(void *value)
 		cmr_guard_restore(before);
 		return;
 	}
+	/* A thread that was cancelled in the middle of an event would be waited for without end. */
+	for (unsigned p = 0; p < CMR_N_PLANES; p++)
+		atomic_store_explicit(&thread->view[p].seat.inside, 0, memory_order_release);
 	unlink_thread(thread);
 	cmr_tls.self = NULL;
 	give_back(thread);
