@@ -75,10 +75,15 @@ void cmr_biased_take_slow(struct cmr_biased *lock, struct cmr_seat *seat)
 	lock->in_a_row = 0;
 }
 
+bool cmr_biased_can_own(void)
+{
+	return CAN_OWN && cmr_thread_barrier_is_fast();
+}
+
 void cmr_biased_own(struct cmr_biased *lock, struct cmr_seat *seat)
 {
 	lock->patience = CMR_PATIENCE;
-	if (!CAN_OWN || !cmr_thread_barrier_is_fast())
+	if (!cmr_biased_can_own())
 		return;
 	atomic_store_explicit(&seat->pass, 0, memory_order_relaxed);
 	atomic_store_explicit(&lock->owner, seat, memory_order_relaxed);

@@ -45,6 +45,9 @@ struct cmr_biased {
  * the caller has none), and its pass. Drop with cmr_biased_drop(lock, NULL). */
 void cmr_biased_take_slow(struct cmr_biased *lock, struct cmr_seat *seat);
 
+/* Whether there are owners at all: not where a barrier on other threads is slow, as on old kernels. */
+bool cmr_biased_can_own(void);
+
 /* Makes the holder, who called cmr_biased_take_slow, the owner, if this kernel can do without; a new
  * owner has no pass. Counts as a beginning: patience is what it was at first. */
 void cmr_biased_own(struct cmr_biased *lock, struct cmr_seat *seat);
