@@ -24,8 +24,9 @@ _INSTALLED = ("site-packages", "dist-packages")
 NO_FRAME = "code without a Python frame"
 #: A line leads another when it holds more by so many standard errors of the difference.
 _LEAD = 4
-#: So many lines are named that are too close to tell which of them leads.
-_MOST_NAMED = 3
+#: So many lines are named that are too close to tell which of them leads: all, but for programs that
+#: allocate everywhere alike, where a longer list tells nobody anything.
+_MOST_NAMED = 10
 #: Below so many samples errors are too rough to rely on.
 _FEW = 20
 
@@ -184,7 +185,7 @@ def blame(
 ) -> str:
     """'; 96% from make_rows (shop/rows.py:31)': the line that holds most of `total` bytes, or ''.
 
-    Of estimates that are too close to tell which line holds most, all are named, up to three.
+    Of estimates that are too close to tell which line holds most, all are named, up to ten.
     `largest` is the largest block that was sampled, to be named when no sample is left.
     """
     lines = by_own_line(locations, paths)
