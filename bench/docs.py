@@ -64,7 +64,11 @@ def fixed_costs(found: Mapping[str, float]) -> str:
     ]
     body = [
         [what, figure(f"ours, {name}", ".1f"), figure(f"peer, {name}", ".1f")]
-        for what, name in (*objects, ("the first one, import included, ms", "first"))
+        for what, name in (
+            *objects,
+            (f"collection of {fixed.YOUNG} young objects before it, us", "collection"),
+            ("the first one, import included, ms", "first"),
+        )
     ]
     for what, name in (
         ("per trivial test above plain, `--memray`, ms", "memray"),
@@ -75,6 +79,7 @@ def fixed_costs(found: Mapping[str, float]) -> str:
     for what, name, form in (
         ("per trivial test above plain, nothing measured, ms", "per test ms, installed", ".3f"),
         ("resident bytes per passing test above plain, `--memray`", "bytes per test", ".0f"),
+        ("the same of a process that hands tests out", "controller bytes per test", ".0f"),
         ("bytes of a passing test's reports above plain, as JSON", "report bytes", ".0f"),
     ):
         body.append([what, figure(name, form), ""])

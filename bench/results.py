@@ -82,10 +82,13 @@ class Results:
         return cls(**said)
 
     def merged(self, older: Results) -> Results:
-        """This, with what `older` has and this has not: parts may come from several runs."""
+        """This, with what `older` has and this has not: parts and modes may come from several runs."""
         groups = {row.group for row in self.rows}
         rows = [row for row in older.rows if row.group not in groups]
-        rows += self.rows
+        before = {(row.group, row.name): row for row in older.rows}
+        for row in self.rows:
+            same = before.get((row.group, row.name))
+            rows.append(row.completed(same) if same else row)
         order = ("allocating", "calling", "extreme", "suites")
         rows.sort(key=lambda row: order.index(row.group))
         curves = {(curve.what, curve.mode): curve for curve in (*older.curves, *self.curves)}
