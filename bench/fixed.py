@@ -165,7 +165,7 @@ def start_and_stop(environments: Environments, rounds: int) -> dict[str, dict[st
                 given = (plugin, "[]", times, str(YOUNG))
                 took = min(_python(python, _START_STOP, *given) for _ in range(rounds))
                 found[plugin]["collection"] = max(took - found[plugin]["0 objects"], 0.0)
-            first = [_python(python, _FIRST, plugin) for _ in range(rounds + 2)]
+            first = [_python(python, _FIRST, plugin) for _ in range(3 * rounds)]
             found[plugin]["first"] = statistics.median(first)
     return found
 
@@ -198,13 +198,15 @@ class PluginCost:
         self.seconds: dict[str, list[float]] = {mode: [] for mode in modes}
         self.resident: dict[str, list[int]] = {mode: [] for mode in modes}
 
-    def run(self, rounds: int) -> None:
-        """All modes in every round."""
+    def run(self, rounds: int, peer_rounds: int | None = None) -> None:
+        """All modes in every round, those of the peer in the first `peer_rounds` (None: all) only."""
         with tempfile.TemporaryDirectory() as name:
             _write_tests(Path(name), self.tests)
             run_tests(self.environments, Path(name), "plain")  # writes bytecode
             for number in range(rounds):
                 for mode in measure.rotated(list(self.seconds), number):
+                    if peer_rounds is not None and number >= peer_rounds and "peer" in mode:
+                        continue
                     done = run_tests(self.environments, Path(name), mode)
                     self.seconds[mode].append(done.seconds)
                     self.resident[mode].append(done.resident)
@@ -213,9 +215,9 @@ class PluginCost:
         return measure.ratio(self.seconds[mode], self.seconds["plain"])
 
     def per_test(self, mode: str) -> float:
-        """Milliseconds above plain."""
-        plain = statistics.median(self.seconds["plain"])
-        return (statistics.median(self.seconds[mode]) - plain) / self.tests * 1000
+        """Milliseconds above plain of the same round, median."""
+        pairs = zip(self.seconds[mode], self.seconds["plain"], strict=False)
+        return statistics.median(a - b for a, b in pairs) / self.tests * 1000
 
     def bytes_above_plain(self, mode: str) -> float:
         """Of the whole process."""
@@ -304,9 +306,9 @@ def measured(
     """What the bars are about, by name, and the text. `many` 0: no slope of memory per test."""
     started = start_and_stop(environments, rounds)
     cost = PluginCost(environments, tests, list(PLUGIN_MODES))
-    cost.run(rounds)
-    plain, *ours = (report_bytes(environments, mode) for mode in ("plain", "memray", "limit"))
+    cost.run(2 * rounds + 1, peer_rounds=1)
     installed = cost.ratio("installed")
+    plain, *ours = (report_bytes(environments, mode) for mode in ("plain", "memray", "limit"))
     found = {
         "report bytes": max(ours) - plain,
         "plain report bytes": plain,

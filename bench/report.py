@@ -74,13 +74,6 @@ class Row:
         """Of `mode` to plain."""
         return measure.ratio(self.seconds.get(mode, ()), self.seconds.get("plain", ()))
 
-    def quickest(self, mode: str) -> float | None:
-        """The quickest round of `mode` to the quickest of plain, of the rounds that have both: what slowed
-        the machine down in some rounds is not in it."""
-        plain = self.seconds.get("plain", ())
-        both = [(a, b) for a, b in zip(self.seconds.get(mode, ()), plain, strict=False) if a and b]
-        return min(a for a, _ in both) / min(b for _, b in both) if both else None
-
     def cell(self, mode: str, spread: bool = True) -> str:
         """The ratio with its extremes, how it failed, or "-"."""
         if not mode or mode not in self.seconds:
@@ -137,12 +130,6 @@ def ratios(rows: Sequence[Row], column: Column, group: str) -> list[float]:
     return [ratio.median for ratio in found if ratio is not None]
 
 
-def quickest(rows: Sequence[Row], column: Column, group: str) -> list[float]:
-    """The same of the quickest rounds."""
-    found = (row.quickest(column.mode(group)) for row in _ended(rows, column, group))
-    return [ratio for ratio in found if ratio is not None]
-
-
 def _ended(rows: Sequence[Row], column: Column, group: str) -> list[Row]:
     mode = column.mode(group)
     return [row for row in rows if row.group == group and mode and mode not in row.endings]
@@ -153,7 +140,6 @@ Summary = Callable[[Sequence[float]], float]
 #: What stands below the rows of a group.
 _SUMMARIES: tuple[tuple[str, Figures, Summary], ...] = (
     ("geometric mean", ratios, measure.mean),
-    ("geometric mean of the quickest rounds", quickest, measure.mean),
     ("worst", ratios, max),
 )
 

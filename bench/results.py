@@ -48,6 +48,9 @@ class Results:
     rows: list[Row] = field(default_factory=list)
     fixed: dict[str, float] = field(default_factory=dict)
     curves: list[Curve] = field(default_factory=list)
+    #: CPython and build -> number of threads -> limit and exact, processor time and time passed
+    #: (bench/threads.py).
+    threads: dict[str, dict[str, list[str]]] = field(default_factory=dict)
 
     @classmethod
     def new(cls, rounds: int) -> Results:
@@ -93,7 +96,8 @@ class Results:
         rows.sort(key=lambda row: order.index(row.group))
         curves = {(curve.what, curve.mode): curve for curve in (*older.curves, *self.curves)}
         fixed = {**older.fixed, **self.fixed}
-        return Results(self.made, self.rounds, rows, fixed, list(curves.values()))
+        threads = {**older.threads, **self.threads}
+        return Results(self.made, self.rounds, rows, fixed, list(curves.values()), threads)
 
 
 def _rounded(value: object) -> object:

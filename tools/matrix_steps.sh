@@ -51,7 +51,7 @@ build() {
 case $1 in
   build) build ;;
   jit) "$python" -c 'import sys; sys.exit(not (sys._jit.is_available() and sys._jit.is_enabled()))' ;;
-  threads) exec "$python" -P bench/threads.py ;;
+  threads) exec "$python" -P bench/threads.py --results threads.json ;;
   suite)
     mkdir -p run && cd run
     CMEMRAY_TEST_INSTALLED=1 exec "$python" -P -m pytest -c "$work/pyproject.toml" --rootdir="$work" \

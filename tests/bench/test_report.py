@@ -57,7 +57,6 @@ def test_what_the_table_says() -> None:
     assert told["quick"] == ["quick", "1.000", "1.30", "[1.10-1.50]", "-", "2.00", "[2.00-2.00]"]
     assert told["slow"][1:] == ["2.000", "4.00", "[4.00-4.00]", "-", "cut", "off"]
     assert told["allocating, geometric mean"][-3:] == ["2.28", "-", "2.00"]
-    assert told["allocating, geometric mean of the quickest rounds"][-3:] == ["2.10", "-", "2.00"]
     assert told["allocating, worst"][-3:] == ["4.00", "-", "2.00"]
     assert told["suite"][1:] == ["10.000", "1.10", "[1.10-1.10]", "-", "-"]
     assert "did not end well: slow, memray: cut off" in lines
@@ -169,6 +168,7 @@ def results() -> Results:
     ]
     found.fixed = {"ours, 0 objects": 7.25, "per test ms, limit": 0.05}
     found.curves = [Curve("c", "exact", "blocks", [10], [1.0], [2.0], [1024.0], [4096.0], [1])]
+    found.threads = {"3.14.0 with GIL": {"1": ["1.10 (1.0-1.2)"] * 4, "8": ["1.30 (1.0-1.4)"] * 4}}
     return found
 
 
@@ -202,7 +202,17 @@ def test_modes_of_an_earlier_run_are_further_rounds() -> None:
 
 
 def test_stretches_of_a_document_are_written_anew() -> None:
-    names = ("machine", "bars", "programs", "suites", "memory", "fixed", "growth", "instructions")
+    names = (
+        "machine",
+        "bars",
+        "programs",
+        "suites",
+        "memory",
+        "fixed",
+        "threads",
+        "growth",
+        "instructions",
+    )
     before = "\n".join(f"<!-- table: {name} -->\nold\n<!-- end of table -->" for name in names)
     table = {"m gcc": {"x": 3.0}, "m clang": {"x": 4.0, "y": 5.0}}
     after = docs.written(f"Head\n{before}\nTail\n", results(), table)
@@ -212,6 +222,10 @@ def test_stretches_of_a_document_are_written_anew() -> None:
     assert "| start and stop, 0 more objects loaded, us | 7.2 | - |" in after
     assert "| c | exact | 10 | 1.00 | 2.00 | 0.0 | 102 | 25% |" in after
     assert "| x | 3 | 4 |\n| y |  | 5 |" in after
+    assert (
+        "| 3.14.0 with GIL | 1 | 1.10 (1.0-1.2) |" in after
+        and "\n|  | 8 | 1.30 (1.0-1.4) |" in after
+    )
     assert docs.written(after, results(), table) == after
 
 
