@@ -192,6 +192,12 @@ test-oldest: env-test install  ## the plugin's tests with the oldest supported p
 
 test-matrix: env-system  ## wheel and every suite on every CPython, one table; PYTHONS="3.13t 3.15+jit" chooses
 	@$(PYTHON) tools/test_matrix.py $(MATRIX_ARGS) $(PYTHONS)
+.PHONY: matrix-list matrix-docs
+TO ?=
+matrix-list:  ## what make test-matrix runs, as jobs for continuous integration; TO=FILE appends it there
+	@$(PYTHON) tools/test_matrix.py --list $(if $(TO),>>"$(TO)")
+matrix-docs:  ## take what make test-matrix found into docs/matrix.json and docs/matrix.md
+	@$(PYTHON) tools/test_matrix.py --write
 
 .PHONY: bench-threads
 bench-threads: env-system  ## plain against measured with 1, 2 and 8 threads at once: make bench-threads PYTHONS="3.13t 3.13"

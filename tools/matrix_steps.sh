@@ -45,7 +45,9 @@ build() {
   ninja --quiet -C build/micro bench/micro/micro_events
   pip wheel --no-deps --no-build-isolation --config-settings=setup-args=-Dwerror=true -w dist .
   pip install --no-deps dist/*.whl
-  "$python" -P -c 'import sys, platform; print(platform.python_version(), *sys.version.split()[1:])' >version.txt
+  "$python" -P -c 'import os, platform
+print(platform.python_version(), platform.python_compiler())
+print(os.confstr("CS_GNU_LIBC_VERSION"))' >version.txt
 }
 
 case $1 in
