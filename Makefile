@@ -206,7 +206,7 @@ bench-threads: env-system  ## plain against measured with 1, 2 and 8 threads at 
 SECONDS ?= 120
 STRESS_ARGS ?=
 .PHONY: stress
-stress:  ## stress programs for so long on each CPython: make stress SECONDS=120 PYTHONS="3.11 3.13t"
+stress:  ## stress programs for so long on each CPython, 3.11 if none is named: make stress SECONDS=120 PYTHONS="3.11 3.14+jit"
 	@$(PYTHON) tools/stress.py --seconds $(SECONDS) $(STRESS_ARGS) $(if $(filter file,$(origin PYTHONS)),3.11,$(PYTHONS))
 
 .PHONY: clean

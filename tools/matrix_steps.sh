@@ -35,7 +35,7 @@ build() {
   requirements >requirements.txt
   pip install -r tools/requirements/build.txt -r requirements.txt
   grep -v '^#' tools/requirements/peers.txt | while read -r peer; do
-    # Its wheel for free-threaded builds crashes in every switch, whatever else is loaded.
+    # Its wheel for free-threaded builds turns the lock on for the whole process; tools/stress.py has it.
     case $peer in greenlet* | gevent*) if is_free_threaded; then continue; fi ;; esac
     pip install --only-binary :all: "$peer" || echo "matrix: no wheel of $peer for $PYTHON"
   done

@@ -102,6 +102,24 @@ def test_what_a_tool_below_us_keeps_for_itself_does_not_count(native, tool):
         assert peak(native) == EXPECTED
 
 
+def test_threads_that_get_raw_memory_meanwhile_do_not_answer_for_us(native):
+    # They need no lock of the interpreter, so they go on while the hooks are put in, and while it is
+    # asked whether a request of this thread comes by ours in spite of the tool's.
+    tool, pound = map(native_extension.load, (native_extension.TOOL, native_extension.POUND))
+    raw = 2
+    pound.crew_start(1, 1, raw)
+    try:
+        for i in range(400):
+            (tool.uninstall if i % 2 else tool.install_for_objects)()
+            with cmemray.measure(collect=None) as m:
+                native.run(STEPS)
+            native.clear()
+            assert not m.incomplete, (i, m.incomplete_reason)
+    finally:
+        pound.crew_stop()
+        tool.uninstall()
+
+
 @needs_gil
 def test_a_library_loaded_inside_an_allocation_is_seen(tool):
     # It takes the mark that its dlopen leaves on the thread, set in the middle of an event.

@@ -30,6 +30,8 @@ LIBC, RAW, MAPS, PYTHON = 1, 2, 4, 8  # as in pound.h
 FREE_THREADED = bool(sysconfig.get_config_var("Py_GIL_DISABLED"))
 #: What Python asks for besides what a program knows of, unless the program says otherwise.
 SLACK = 64 << 20
+#: Bytes of a block of keep().
+KEPT = 1777
 #: Options of the measurements, by turns.
 MODES = (
     {"limit": "1 GB", "collect": None},
@@ -102,6 +104,11 @@ class Measured:
         strange = (m.count - count, m.total - size, [row for row in m.leaks() if row.frames][:3])
         assert count <= m.count <= count + blocks_more, (strange, blocks_more)
         assert size <= m.total <= size + more, (strange, more)
+        slack = self.stress.slack
+        slack["blocks_allowed"] = max(slack["blocks_allowed"], blocks_more)
+        slack["bytes_allowed"] = max(slack["bytes_allowed"], more)
+        slack["blocks_more"] = max(slack["blocks_more"], m.count - count)
+        slack["bytes_more"] = max(slack["bytes_more"], m.total - size)
 
     def expect_alone(self, tally, *, left=0, left_blocks=0):
         """The block did nothing but these works, one after the other."""
@@ -118,6 +125,29 @@ class Measured:
         ]
         return sum(row.count for row in rows), sum(row.size for row in rows)
 
+    def kept_by(self):
+        """Blocks that calls of keep() left, by the calling function. Exact measurements only."""
+        by_caller = {}
+        for row in self.m.leaks():
+            names = [frame.function for frame in row.frames[:2]]
+            if names[:1] == ["keep"] and row.allocator == "malloc":
+                assert row.size == row.count * KEPT, row
+                by_caller[names[1]] = by_caller.get(names[1], 0) + row.count
+        return by_caller
+
+    def expect_kept(self, tally, by_caller, *, blocks_more, more):
+        """What works did, and the blocks that these functions got by keep(), not one of them lost; and
+        at most so much besides. Frees what was kept."""
+        kept = sum(by_caller.values())
+        usage = self.usage
+        self.expect(
+            tally.count + kept, tally.bytes + kept * KEPT, blocks_more=blocks_more, more=more
+        )
+        assert usage["current_blocks"] >= kept and self.m.current >= kept * KEPT, (kept, usage)
+        if self.exact:
+            assert self.kept_by() == by_caller, (self.kept_by(), by_caller)
+        self.stress.pound.drop()
+
 
 class Stress:
     """What a program works with."""
@@ -132,6 +162,8 @@ class Stress:
         self.first_mode = seed
         self.failures = []
         self.firsts = {}
+        #: The most that a total was allowed to be more than what is known, and was.
+        self.slack = {"blocks_allowed": 0, "bytes_allowed": 0, "blocks_more": 0, "bytes_more": 0}
 
     @property
     def mode(self):
@@ -219,11 +251,28 @@ class Stress:
         assert max(peak, own.peak) <= measured.m.peak <= peaks + own.peak
         assert damaged == 0
 
+    def keep(self, blocks):
+        """Get so many blocks that stay; expect_kept() looks for them, by who called this."""
+        self.pound.keep(KEPT, blocks)
+
+    def quiet(self):
+        """A work with nothing beside it, after all that came before: every number is known."""
+        families, seed, steps, no = self.families(python=True), self.seed(), 5_000, 0
+        with self.measured(collect=None) as measured:
+            self.pound.pound(seed, steps, families, no)
+        measured.expect_alone(self.take())
+
+    def told(self):
+        """The line in which a child says its events, and its slack, to its parent."""
+        return " ".join(["events", *map(str, (self.events, *self.slack.values()))]) + "\n"
+
     def events_of_child(self, text):
-        """A child's line "events N" counts as ours."""
+        """A child's events count as ours: its line is that of told(), or of as many words."""
         words = text.split()
         assert words[:1] == ["events"], text
         self.events += int(words[1])
+        for name, number in zip(self.slack, map(int, words[2:]), strict=False):
+            self.slack[name] = max(self.slack[name], number)
 
 
 def churn(seed):
@@ -278,7 +327,8 @@ def main():
     sys.modules["harness"] = sys.modules["__main__"]
     sys.path.insert(0, str(Path(__file__).resolve().parent / "programs"))
     program = importlib.import_module(options.program)
-    # An extension that cannot do without the interpreter's lock turns it on; that is no failure.
+    # An extension that cannot do without the interpreter's lock turns it on; that is no failure, but
+    # said with the results.
     warnings.filterwarnings("ignore", ".*global interpreter lock", RuntimeWarning)
     for module in getattr(program, "NEEDS", ()):
         try:
@@ -300,6 +350,8 @@ def main():
         os._exit(1)
     seconds = time.monotonic() - started
     told = {"events": stress.events, "rounds": stress.rounds, "seconds": round(seconds, 2)}
+    told |= stress.slack
+    told["gil"] = getattr(sys, "_is_gil_enabled", lambda: True)()
     print(json.dumps(told), flush=True)
 
 

@@ -154,6 +154,9 @@ def main():
     version = platform.python_version()
     if sysconfig.get_config_var("Py_GIL_DISABLED"):
         version += "t"
+    jit = getattr(sys, "_jit", None)
+    if jit is not None and jit.is_enabled():
+        version += "+jit"
     print(f"CPython {version}", flush=True)
     rows = run_all(options)
     events = sum(row.get("events", 0) for row in rows)

@@ -40,20 +40,23 @@ def round(stress):
     stress.first(whole, 60)
     stress.first(churn, 6)
 
+    def in_executor():
+        stress.pound.pound(1, 500, families, 1)
+        stress.keep(2)
+
     async def measuring():
         for _ in range(20):
             with stress.measured(counts=False) as inner:
                 await asyncio.sleep(0)
                 stress.same(churn, 6)
-                await asyncio.get_running_loop().run_in_executor(
-                    None, stress.pound.pound, 1, 500, families, 1
-                )
+                await asyncio.get_running_loop().run_in_executor(None, in_executor)
             assert inner.m.count > 0
 
     async def pounding():
         for seed in range(10):
             stress.pound.pound(seed, 2000, families, 0)
             await asyncio.sleep(0)
+            stress.keep(3)
 
     async def together():
         await asyncio.gather(measuring(), pounding())
@@ -67,4 +70,6 @@ def round(stress):
         stress.at_once(loops, loops)
     tally = stress.take()
     assert tally.works == 60
-    measured.expect(tally.count, tally.bytes, blocks_more=2_000_000, more=4 * SLACK)
+    kept = {"pounding": 60, "in_executor": 80}
+    measured.expect_kept(tally, kept, blocks_more=2_000_000, more=4 * SLACK)
+    stress.quiet()

@@ -14,7 +14,8 @@ import atexit, sys, threading, time
 sys.path.insert(0, {here!r})
 import harness
 stress = harness.Stress({folder!r}, {seed})
-families, seed = stress.families(), {seed}
+families, seed, ready = stress.families(), {seed}, threading.Barrier(4, timeout=60)
+stress.quiet()
 def python():
     while True:
         harness.churn(seed)
@@ -24,19 +25,36 @@ def released():
 def held():
     while True:
         stress.pound.pound(seed, 500, families, 0)
+def daemon(work):
+    def keeping():
+        # What each has kept is known while all of them go on.
+        ready.wait()
+        stress.pound.pound(seed, 2000, families, 0)
+        stress.keep(200)
+        ready.wait()
+        work()
+    return keeping
 if seed % 4 == 2:
     stress.pound.crew_start(2, seed, families)
-threads = stress.threads(python, released, held, daemon=True)
+threads = stress.threads(*map(daemon, (python, released, held)), daemon=True)
 measured = stress.measured()
 measured.m.start()
+ready.wait()
 with stress.measured(collect=None, counts=False):
     stress.pound.team(2, seed, 5000, families)
+ready.wait()
 deadline = time.monotonic() + 30
 while measured.m.count < 30_000 and time.monotonic() < deadline:
     time.sleep(0.005)
 usage = measured.m._region.usage()
-tally = harness.Tally(stress.pound.take())
-assert tally.damaged == 0 and usage["total"] > 0
+tally = stress.take()
+# All that was done up to the take is in it, and of the kept blocks each one.
+kept = 600
+assert measured.m.count >= tally.count + kept, (measured.m.count, tally.count)
+assert measured.m.total >= tally.bytes + kept * harness.KEPT
+assert measured.m.current >= kept * harness.KEPT
+assert not measured.exact or measured.kept_by() == {{"keeping": kept}}, measured.kept_by()
+assert not measured.m.incomplete, measured.m.incomplete_reason
 print("events", harness.seen(usage), flush=True)
 if seed % 4 == 1:
     measured.m.stop()

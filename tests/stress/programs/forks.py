@@ -22,6 +22,7 @@ def child(stress, families, seed, end, quiet):
     signal.signal(signal.SIGALRM, signal.SIG_IGN)
     stress.events = 0
     stress.take()
+    stress.pound.drop()
     steps, no = 4000, 0
     with stress.measured(collect=None) as own:
         stress.pound.pound(seed, steps, families, no)
@@ -33,9 +34,9 @@ def child(stress, families, seed, end, quiet):
     with stress.measured() as threaded:
         stress.same(churn, 3)
         stress.pound.team(2, seed, 2000, families)
-    tally = stress.take()
-    threaded.expect(tally.count, tally.bytes, blocks_more=10_000, more=8 << 20)
-    os.write(end, f"events {stress.events}\n".encode())
+        stress.keep(50)
+    threaded.expect_kept(stress.take(), {"child": 50}, blocks_more=10_000, more=8 << 20)
+    os.write(end, stress.told().encode())
 
 
 def fork(stress, families, seed, quiet=True):
@@ -66,18 +67,23 @@ def round(stress):
         # Who forks while another thread stops the world for a collection has a child that waits for
         # it at its own first one: no collections but by measurements, which begin before.
         gc.disable()
-    over, texts = threading.Event(), []
+    over, texts, churned = threading.Event(), [], []
 
     def forking(first):
         for seed in range(first, first + FORKS):
             texts.append(fork(stress, families, seed))
+            stress.pound.pound(seed, 1000, families, 1)
+            stress.keep(50)
 
     def working():
         while not over.is_set():
             stress.same(churn, 3)
+            churned.append(None)
 
     stress.pound.crew_start(2, stress.seed(), families)
+    stress.pound.crew_pause()
     with stress.measured() as measured:
+        stress.pound.crew_resume(1)
         workers = stress.threads(working)
         stress.at_once(lambda: forking(0), lambda: forking(100))
         over.set()
@@ -85,8 +91,13 @@ def round(stress):
             thread.join()
         stress.pound.crew_pause()
     assert measured.m.children["fork"] == 2 * FORKS
-    count, size = stress.pound.crew_numbers()[:2]
-    assert measured.m.count <= count + 50_000_000 and size > 0
+    tally, crew = stress.take(), stress.pound.crew_numbers()
+    assert tally.works == 2 * FORKS and crew[7] == 0
+    tally.count += crew[0]
+    tally.bytes += crew[1]
+    kept = {"forking": 2 * FORKS * 50}
+    more = 100_000 + 10_000 * len(churned)
+    measured.expect_kept(tally, kept, blocks_more=more, more=1000 * more)
     assert len(texts) == 2 * FORKS
     for text in texts:
         stress.events_of_child(text)

@@ -10,13 +10,15 @@ class Node:
     # Appended to, as a sum that several threads change would lose some without the lock.
     made, gone = [], []
 
-    def __init__(self):
+    def __init__(self, stress):
         Node.made.append(None)
+        self.stress = stress
         self.me, self.more = self, [bytearray(100) for _ in range(5)]
 
     def __del__(self):
         Node.gone.append(None)
         self.more = [str(len(Node.gone)) * 10, churn]
+        self.stress.keep(2)
 
 
 def round(stress):
@@ -30,7 +32,7 @@ def round(stress):
 
     def making():
         for i in range(300):
-            node = Node()
+            node = Node(stress)
             dead.append(weakref.ref(node, lambda _: bytes(100)))
             if i % 100 == 0:
                 stress.same(churn, 4)
@@ -43,6 +45,7 @@ def round(stress):
     def freezing():
         for _ in range(5):
             gc.freeze()
+            stress.keep(10)
             stress.pound.pound(1, 2000, families, 1)
             gc.unfreeze()
 
@@ -60,6 +63,8 @@ def round(stress):
     assert left == 0 and made == gone == 600 * (stress.rounds + 1), (left, made, gone)
     tally = stress.take()
     assert tally.works == 11
-    measured.expect(tally.count, tally.bytes, blocks_more=2_000_000, more=4 * SLACK)
+    kept = {"__del__": 1200, "freezing": 50}
+    measured.expect_kept(tally, kept, blocks_more=2_000_000, more=4 * SLACK)
+    stress.quiet()
     # While one thread collects, and lets others run in a finalizer, these do not.
     assert called.count("start") == called.count("stop") > 0

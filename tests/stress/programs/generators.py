@@ -22,6 +22,14 @@ def pounding(stress, families):
     while True:
         seed = yield
         stress.pound.pound(seed, 1000, families, 0)
+        stress.keep(3)
+
+
+def dropped_half_way(stress):
+    try:
+        yield
+    finally:
+        stress.keep(5)
 
 
 class Await:
@@ -63,6 +71,8 @@ def round(stress):
             stress.same(everything)
             generator = nested(10, 40)
             passed.put((next(generator), generator))
+            for half_way in [dropped_half_way(stress) for _ in range(3)]:
+                next(half_way)
         pounder = pounding(stress, families)
         next(pounder)
         for seed in range(12):
@@ -78,4 +88,6 @@ def round(stress):
         stress.at_once(making, making, ending)
     tally = stress.take()
     assert tally.works == 24
-    measured.expect(tally.count, tally.bytes, blocks_more=2_000_000, more=4 * SLACK)
+    kept = {"pounding": 72, "dropped_half_way": 600}
+    measured.expect_kept(tally, kept, blocks_more=2_000_000, more=4 * SLACK)
+    stress.quiet()

@@ -1,6 +1,6 @@
 """Interpreters that are made, allocate, and are destroyed, in several threads."""
 
-from harness import SLACK, churn
+from harness import KEPT, SLACK, churn
 
 try:
     import _interpreters as interpreters
@@ -15,6 +15,11 @@ spec.loader.exec_module(pound)
 def deep(n):
     held = [str(n) * 5]
     return deep(n - 1) + len(held) if n else pound.pound({seed}, {steps}, {families}, {released})
+def keep():
+    pound.keep({kept}, 9)
+def keeper():
+    keep()
+keeper()
 try:
     deep(20)
 except TypeError:
@@ -43,7 +48,12 @@ def round(stress):
         try:
             for released in (0, 1):
                 text = PROGRAM.format(
-                    path=path, seed=seed, steps=5000, families=families, released=released
+                    path=path,
+                    seed=seed,
+                    steps=5000,
+                    families=families,
+                    released=released,
+                    kept=KEPT,
                 )
                 execute(one, text)
             stress.same(churn, 1)
@@ -56,4 +66,5 @@ def round(stress):
         stress.at_once(*[lambda: stress.pound.pound(5, 20_000, families, 1)] * 2)
     tally = stress.take()
     assert tally.works == 8, tally.works
-    measured.expect(tally.count, tally.bytes, blocks_more=5_000_000, more=16 * SLACK)
+    measured.expect_kept(tally, {"keeper": 54}, blocks_more=5_000_000, more=16 * SLACK)
+    stress.quiet()
