@@ -7,7 +7,6 @@ import re
 import sys
 from collections.abc import Iterable
 
-
 #: Instead of an allocator: why it is not known whether there is one.
 _UNEXAMINED = {
     "too large": "it has more symbols or constants than are looked through",

@@ -307,9 +307,9 @@ class measure:
     @property
     def incomplete_reason(self) -> str:
         """What could not be recorded, as text; "" when complete."""
-        losses = dict(self.losses)
-        replaced = losses.pop("replaced")
-        lost = [_LOST[kind].format(number) for kind, number in losses.items() if number]
+        losses = self.losses
+        replaced = losses["replaced"]
+        lost = [_LOST[kind].format(n) for kind, n in losses.items() if n and kind in _LOST]
         said = [f"{', '.join(lost)} could not be recorded"] if lost else []
         if replaced:
             libraries, them = ("libraries", "them") if replaced > 1 else ("library", "it")

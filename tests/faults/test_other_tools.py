@@ -175,7 +175,9 @@ def install():
 def take():
     native.run(bytes.fromhex(os.environ["FAULTS_MILLION"]))
 """
-REPLACED = "*test_unknown*another tool has replaced malloc in * libraries: calls from them are not *"
+REPLACED = (
+    "*test_unknown*another tool has replaced malloc in * libraries: calls from them are not *"
+)
 
 
 @pytest.fixture
