@@ -33,7 +33,7 @@ known="3.11 3.12 3.13 3.13@debian 3.13t 3.14 3.14t 3.15 3.15t"
 # What the build and the tests want from the system, installed into every root folder.
 needed="gcc g++ libc6-dev binutils pkg-config make git ca-certificates valgrind"
 # Allocators that tests preload.
-wanted="libjemalloc2 libtcmalloc-minimal4 libtcmalloc-minimal4t64 libmimalloc2.0"
+wanted="libjemalloc2 libtcmalloc-minimal4 libtcmalloc-minimal4t64 libmimalloc2.0 libmimalloc3"
 
 say() { printf 'pythons: %s\n' "$*" >&2; }
 fail() { say "$*"; exit 1; }
@@ -115,6 +115,8 @@ enter() {
   # shellcheck disable=SC2016
   CMEMRAY_ROOT=$root unshare --mount --propagation private bash -c '
     set -e
+    # A mount of its own, so that tests inside may change their view of the file system.
+    mount --bind "$CMEMRAY_ROOT" "$CMEMRAY_ROOT"
     mount -t proc proc "$CMEMRAY_ROOT/proc"
     mount --rbind /dev "$CMEMRAY_ROOT/dev"
     mount -t tmpfs tmpfs "$CMEMRAY_ROOT/dev/shm"

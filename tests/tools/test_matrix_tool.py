@@ -3,8 +3,10 @@ have; pythons.sh refuses what it cannot make."""
 
 import importlib.util
 import json
+import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -205,6 +207,16 @@ def test_suites_of_the_source_tree_are_left_out(tool):
     assert {"binding", "core", "library", "plugin"} < set(every)
     assert not {"docs", "tools", "fixtures"} & set(every)
     assert set(every) - set(tool.suites_of(ROOT / "tests", jit=True)) == {"core"}
+
+
+def test_wheels_and_classifiers_are_of_versions_that_are_tested(tool):
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    builds = project["tool"]["cibuildwheel"]["build"]
+    wheels = {re.sub(r"cp3(\d+)(t?)-\*", r"3.\1\2", build) for build in builds}
+    classifiers = project["project"]["classifiers"]
+    named = {match[1] for name in classifiers if (match := re.search(r":: (3\.\d+)$", name))}
+    tested = {name for name in tool.EVERYTHING if re.fullmatch(r"3\.\d+", name)}
+    assert wheels == named == tested
 
 
 def test_unknown_version_is_refused(tmp_path):
