@@ -133,7 +133,8 @@ def clean_environment() -> dict[str, str]:
 
 def _python(python: Path, code: str, *arguments: str) -> float:
     command = [str(python), "-P", "-c", code, *arguments]
-    done = subprocess.run(command, text=True, stdout=subprocess.PIPE, check=False)
+    environment = clean_environment()
+    done = subprocess.run(command, text=True, stdout=subprocess.PIPE, env=environment, check=False)
     if done.returncode:
         raise SystemExit(f"bench: {' '.join(command)} ended with {done.returncode}")
     return float(json.loads(done.stdout))
@@ -165,6 +166,7 @@ def start_and_stop(environments: Environments, rounds: int) -> dict[str, dict[st
                 given = (plugin, "[]", times, str(YOUNG))
                 took = min(_python(python, _START_STOP, *given) for _ in range(rounds))
                 found[plugin]["collection"] = max(took - found[plugin]["0 objects"], 0.0)
+            _python(python, _FIRST, plugin)  # writes bytecode
             first = [_python(python, _FIRST, plugin) for _ in range(3 * rounds)]
             found[plugin]["first"] = statistics.median(first)
     return found
