@@ -107,9 +107,9 @@ def test_threads_that_get_raw_memory_meanwhile_do_not_answer_for_us(native):
     # asked whether a request of this thread comes by ours in spite of the tool's.
     tool, pound = map(native_extension.load, (native_extension.TOOL, native_extension.POUND))
     raw = 2
-    pound.crew_start(1, 1, raw)
+    pound.crew_start(2, 1, raw)
     try:
-        for i in range(400):
+        for i in range(20):
             (tool.uninstall if i % 2 else tool.install_for_objects)()
             with cmemray.measure(collect=None) as m:
                 native.run(STEPS)

@@ -1,5 +1,7 @@
 """Interpreters that are made, allocate, and are destroyed, in several threads."""
 
+import sys
+
 from harness import KEPT, SLACK, churn
 
 try:
@@ -66,5 +68,11 @@ def round(stress):
         stress.at_once(*[lambda: stress.pound.pound(5, 20_000, families, 1)] * 2)
     tally = stress.take()
     assert tally.works == 8, tally.works
-    measured.expect_kept(tally, {"keeper": 54}, blocks_more=5_000_000, more=16 * SLACK)
+    # Before 3.12 lines are of the code that called the interpreter: see docs/limits.md.
+    named = sys.version_info >= (3, 12)
+    if measured.exact and not named:
+        blocks, size = measured.left_by("execute")
+        assert blocks >= 54 and size >= 54 * KEPT, (blocks, size)
+    kept = {"keeper": 54}
+    measured.expect_kept(tally, kept, blocks_more=5_000_000, more=16 * SLACK, named=named)
     stress.quiet()
