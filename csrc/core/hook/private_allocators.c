@@ -308,8 +308,11 @@ void cmr_hooks_private_allocators(void (*visit)(const char *, const char *, void
 	dl_iterate_phdr(count, &objects);
 	bytes = objects.capacity * sizeof *objects.all;
 	objects.all = cmr_memory_map(bytes);
-	if (objects.all != NULL)
-		dl_iterate_phdr(collect, &objects);
+	if (objects.all == NULL) {
+		visit("", allocator_names[UNREADABLE], data);
+		return;
+	}
+	dl_iterate_phdr(collect, &objects);
 	for (size_t i = 0; i < objects.n; i++) {
 		unsigned found = found_in_object(&objects.all[i]);
 
@@ -317,9 +320,8 @@ void cmr_hooks_private_allocators(void (*visit)(const char *, const char *, void
 			if ((found & 1u << a) != 0)
 				visit(objects.all[i].file, allocator_names[a], data);
 	}
-	if (objects.all == NULL || objects.overrun)
+	if (objects.overrun)
 		visit("", allocator_names[UNREADABLE], data);
-	if (objects.all != NULL)
-		cmr_memory_unmap(objects.all, bytes);
+	cmr_memory_unmap(objects.all, bytes);
 	errno = saved;
 }
