@@ -103,8 +103,8 @@ valgrind: build/gcc/build.ninja  ## the same under valgrind's memcheck
 
 # Python itself is not instrumented: the runtimes are preloaded, and Python's own leaks at its end are not ours.
 .PHONY: asan-python
-ASAN_TESTS ?= tests/binding tests/library tests/plugin
-asan-python: env-test  ## binding, library and plugin tests with a sanitized extension in a process with libasan
+ASAN_TESTS ?= $(addprefix tests/,binding library plugin regression property integration numbers)
+asan-python: env-test  ## the tests of Python with a sanitized extension in a process with libasan
 	@[ -x build/asan-python/bin/pip ] || $(PYTHON) -m venv build/asan-python
 	@build/asan-python/bin/pip install -q --disable-pip-version-check -r tools/requirements/build.txt -r tools/requirements/test.txt
 	@rm -rf build/asan-dist

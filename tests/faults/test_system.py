@@ -1,6 +1,7 @@
 """A system that gives less than usual: same outcomes, same bytes."""
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -109,3 +110,12 @@ def test_full_temporary_folder(world):
     full = "mount -t tmpfs -o size=16k none /var/tmp && cat /dev/zero > /var/tmp/x 2>/dev/null"
     before = unshare(f"{{ {full}; ! echo x > /var/tmp/y; }} 2>/dev/null")
     world.check(world.run(before=before, environment={"TMPDIR": "/var/tmp"}))
+
+
+@pytest.mark.parametrize(("ci", "outcome"), [(False, pytest.skip), (True, pytest.fail)])
+def test_without_rights_to_mount(monkeypatch, ci, outcome):
+    module = sys.modules[__name__]
+    monkeypatch.setattr(module, "has", lambda command: False)
+    monkeypatch.setattr(module, "CI", ci)
+    with pytest.raises(outcome.Exception, match="no rights to mount"):
+        unshare("true")
