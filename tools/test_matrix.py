@@ -54,6 +54,8 @@ NOTHING_TO_RUN: dict[str, str] = {}
 OF_THE_SOURCE = ("docs", "tools")
 #: Suites without Python code: the JIT makes no difference.
 WITHOUT_PYTHON = ("core",)
+#: Those that take longest come last.
+SLOW = ("integration", "bench", "faults")
 #: Seconds after which a suite, or the making of an interpreter and a wheel, is cut off.
 SUITE_PATIENCE = 45 * 60
 BUILD_PATIENCE = 60 * 60
@@ -276,11 +278,12 @@ def run_row(name: str, prepared: dict[str, Row], chosen: list[str]) -> Row:
         if run_step(version, log, BUILD_PATIENCE, "jit", jit=True) != 0:
             row.cannot, row.trouble, row.log = True, "this build has no JIT", log
     if not row.trouble:
-        for suite in suites_of(ROOT / "tests", jit):
-            if suite not in chosen:
-                continue
+        here = [suite for suite in suites_of(ROOT / "tests", jit) if suite in chosen]
+        for suite in sorted(here, key=lambda suite: suite in SLOW):
             row.results[suite] = run_suite(version, name, suite, jit)
             print(f"test_matrix: {name}: {suite}: {row.results[suite]}", flush=True)
+            # At once: a run that is broken off has found something, too.
+            matrix_docs.keep(MATRIX / "results.json", name, told(row))
     row.seconds = time.monotonic() - started
     return row
 
@@ -382,7 +385,6 @@ def main(arguments: list[str]) -> int:
     for name in options.versions or EVERYTHING:
         print(f"test_matrix: {name}", flush=True)
         rows.append(run_row(name, prepared, chosen))
-        matrix_docs.keep(MATRIX / "results.json", name, told(rows[-1]))
     text = table(rows, chosen)
     (MATRIX / "table.txt").write_text(text + "\n")
     print(f"\n{text}")
