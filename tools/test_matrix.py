@@ -10,6 +10,7 @@ Ends with one table, also in build/matrix/table.txt; what each suite said is in 
 
     --suites A,B       these alone
     --without A,B      all but these
+    --built            with the copies and wheels of an earlier run, where there are any
     --write            no run: docs/matrix.md from docs/matrix.json and what runs here have found
     --list             the jobs of continuous integration: the same versions, a build a job
     --bench-threads    bench/threads.py instead of the tests
@@ -243,10 +244,10 @@ def run_suite(version: str, row: str, suite: str, jit: bool) -> Result:
     return result
 
 
-def prepare(version: str, row: Row) -> None:
+def build(version: str, row: Row) -> None:
     """Interpreter, copy, wheel; what goes wrong is in ROW."""
     work = MATRIX / version
-    row.commit = commit_of_source()
+    commit = commit_of_source()
     copy_source(work)
     row.log = work / "logs" / "build.log"
     status = run_step(version, row.log, BUILD_PATIENCE, "build")
@@ -258,12 +259,22 @@ def prepare(version: str, row: Row) -> None:
         row.trouble = "could not be built"
         print("\n".join(said[-15:]), flush=True)
     else:
-        row.full, row.libc = (work / "version.txt").read_text().split("\n")[:2]
+        with (work / "version.txt").open("a") as file:
+            file.write(f"{commit}\n")
 
 
-def run_row(name: str, prepared: dict[str, Row], chosen: list[str]) -> Row:
-    """Test what NAME says with those of the CHOSEN suites that there are; PREPARED has the versions that
-    were built already."""
+def prepare(version: str, row: Row, built: bool = False) -> None:
+    """Make VERSION ready for its suites, unless it was BUILT already and may stay so."""
+    ready = MATRIX / version / "version.txt"
+    if not (built and ready.exists()):
+        build(version, row)
+    if not row.trouble:
+        row.full, row.libc, row.commit = ready.read_text().splitlines()
+
+
+def run_row(name: str, prepared: dict[str, Row], chosen: list[str], built: bool) -> Row:
+    """Test what NAME says with those of the CHOSEN suites that there are; PREPARED has the versions of
+    this run, and BUILT says whether those of an earlier one will do."""
     version, _, option = name.partition("+")
     jit = option == "jit"
     started = time.monotonic()
@@ -271,7 +282,7 @@ def run_row(name: str, prepared: dict[str, Row], chosen: list[str]) -> Row:
         version += "@debian"
     if version not in prepared:
         prepared[version] = Row(version)
-        prepare(version, prepared[version])
+        prepare(version, prepared[version], built)
     row = dataclasses.replace(prepared[version], version=name, results={})
     if not row.trouble and jit:
         log = MATRIX / version / "logs" / "jit.log"
@@ -359,6 +370,7 @@ def main(arguments: list[str]) -> int:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("--bench-threads", action="store_true")
     parser.add_argument("--list", action="store_true")
+    parser.add_argument("--built", action="store_true")
     parser.add_argument("--write", action="store_true")
     parser.add_argument("--suites", default="", help="folders of tests/, comma separated")
     parser.add_argument("--without", default="", help="folders of tests/, comma separated")
@@ -384,7 +396,7 @@ def main(arguments: list[str]) -> int:
     prepared: dict[str, Row] = {}
     for name in options.versions or EVERYTHING:
         print(f"test_matrix: {name}", flush=True)
-        rows.append(run_row(name, prepared, chosen))
+        rows.append(run_row(name, prepared, chosen, options.built))
     text = table(rows, chosen)
     (MATRIX / "table.txt").write_text(text + "\n")
     print(f"\n{text}")
