@@ -50,7 +50,10 @@ NOT_RUN = UNTESTED | {
     "AArch64": "continuous integration runs this list there, but no row of this table is of such a machine",
 }
 #: Suites that a version has nothing for ("SUITE on VERSION"), and why.
-NOTHING_TO_RUN: dict[str, str] = {}
+NOTHING_TO_RUN = {
+    "numbers on 3.13t": "memray, to compare with, has no wheel for free-threaded builds, and runs differ by "
+    "themselves there",
+}
 #: Suites about the source tree; `make test` runs them.
 OF_THE_SOURCE = ("docs", "tools")
 #: Suites without Python code: the JIT makes no difference.
