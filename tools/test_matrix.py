@@ -10,6 +10,7 @@ Ends with one table, also in build/matrix/table.txt; what each suite said is in 
 
     --suites A,B       these alone
     --without A,B      all but these
+    --built            with the copies and wheels of an earlier run, where there are any
     --write            no run: docs/matrix.md from docs/matrix.json and what runs here have found
     --list             the jobs of continuous integration: the same versions, a build a job
     --bench-threads    bench/threads.py instead of the tests
@@ -49,11 +50,16 @@ NOT_RUN = UNTESTED | {
     "AArch64": "continuous integration runs this list there, but no row of this table is of such a machine",
 }
 #: Suites that a version has nothing for ("SUITE on VERSION"), and why.
-NOTHING_TO_RUN: dict[str, str] = {}
+NOTHING_TO_RUN = {
+    "numbers on 3.13t": "memray, to compare with, has no wheel for free-threaded builds, and runs differ by "
+    "themselves there",
+}
 #: Suites about the source tree; `make test` runs them.
 OF_THE_SOURCE = ("docs", "tools")
 #: Suites without Python code: the JIT makes no difference.
 WITHOUT_PYTHON = ("core",)
+#: Those that take longest come last.
+SLOW = ("integration", "bench", "faults")
 #: Seconds after which a suite, or the making of an interpreter and a wheel, is cut off.
 SUITE_PATIENCE = 45 * 60
 BUILD_PATIENCE = 60 * 60
@@ -241,10 +247,10 @@ def run_suite(version: str, row: str, suite: str, jit: bool) -> Result:
     return result
 
 
-def prepare(version: str, row: Row) -> None:
+def build(version: str, row: Row) -> None:
     """Interpreter, copy, wheel; what goes wrong is in ROW."""
     work = MATRIX / version
-    row.commit = commit_of_source()
+    commit = commit_of_source()
     copy_source(work)
     row.log = work / "logs" / "build.log"
     status = run_step(version, row.log, BUILD_PATIENCE, "build")
@@ -256,12 +262,22 @@ def prepare(version: str, row: Row) -> None:
         row.trouble = "could not be built"
         print("\n".join(said[-15:]), flush=True)
     else:
-        row.full, row.libc = (work / "version.txt").read_text().split("\n")[:2]
+        with (work / "version.txt").open("a") as file:
+            file.write(f"{commit}\n")
 
 
-def run_row(name: str, prepared: dict[str, Row], chosen: list[str]) -> Row:
-    """Test what NAME says with those of the CHOSEN suites that there are; PREPARED has the versions that
-    were built already."""
+def prepare(version: str, row: Row, built: bool = False) -> None:
+    """Make VERSION ready for its suites, unless it was BUILT already and may stay so."""
+    ready = MATRIX / version / "version.txt"
+    if not (built and ready.exists()):
+        build(version, row)
+    if not row.trouble:
+        row.full, row.libc, row.commit = ready.read_text().splitlines()
+
+
+def run_row(name: str, prepared: dict[str, Row], chosen: list[str], built: bool) -> Row:
+    """Test what NAME says with those of the CHOSEN suites that there are; PREPARED has the versions of
+    this run, and BUILT says whether those of an earlier one will do."""
     version, _, option = name.partition("+")
     jit = option == "jit"
     started = time.monotonic()
@@ -269,18 +285,19 @@ def run_row(name: str, prepared: dict[str, Row], chosen: list[str]) -> Row:
         version += "@debian"
     if version not in prepared:
         prepared[version] = Row(version)
-        prepare(version, prepared[version])
+        prepare(version, prepared[version], built)
     row = dataclasses.replace(prepared[version], version=name, results={})
     if not row.trouble and jit:
         log = MATRIX / version / "logs" / "jit.log"
         if run_step(version, log, BUILD_PATIENCE, "jit", jit=True) != 0:
             row.cannot, row.trouble, row.log = True, "this build has no JIT", log
     if not row.trouble:
-        for suite in suites_of(ROOT / "tests", jit):
-            if suite not in chosen:
-                continue
+        here = [suite for suite in suites_of(ROOT / "tests", jit) if suite in chosen]
+        for suite in sorted(here, key=lambda suite: suite in SLOW):
             row.results[suite] = run_suite(version, name, suite, jit)
             print(f"test_matrix: {name}: {suite}: {row.results[suite]}", flush=True)
+            # At once: a run that is broken off has found something, too.
+            matrix_docs.keep(MATRIX / "results.json", name, told(row))
     row.seconds = time.monotonic() - started
     return row
 
@@ -356,6 +373,7 @@ def main(arguments: list[str]) -> int:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("--bench-threads", action="store_true")
     parser.add_argument("--list", action="store_true")
+    parser.add_argument("--built", action="store_true")
     parser.add_argument("--write", action="store_true")
     parser.add_argument("--suites", default="", help="folders of tests/, comma separated")
     parser.add_argument("--without", default="", help="folders of tests/, comma separated")
@@ -381,8 +399,7 @@ def main(arguments: list[str]) -> int:
     prepared: dict[str, Row] = {}
     for name in options.versions or EVERYTHING:
         print(f"test_matrix: {name}", flush=True)
-        rows.append(run_row(name, prepared, chosen))
-        matrix_docs.keep(MATRIX / "results.json", name, told(rows[-1]))
+        rows.append(run_row(name, prepared, chosen, options.built))
     text = table(rows, chosen)
     (MATRIX / "table.txt").write_text(text + "\n")
     print(f"\n{text}")

@@ -117,6 +117,17 @@ def test_a_version_is_built_once_for_its_jit(tool, steps):
     assert ("3.13", "suite", "plugin", True) in steps
 
 
+def test_an_earlier_build_will_do_if_that_is_asked_for(tool, steps, monkeypatch):
+    monkeypatch.setattr(tool, "commit_of_source", lambda: "1111111")
+    tool.main(["3.14"])
+    monkeypatch.setattr(tool, "commit_of_source", lambda: "2222222")
+    tool.main(["--built", "3.13", "3.14"])
+    assert [step[0] for step in steps if step[1] == "build"] == ["3.14", "3.13"]
+    kept = json.loads((tool.MATRIX / "results.json").read_text())
+    assert kept["3.14"]["cells"]["plugin"]["commit"] == "1111111"
+    assert kept["3.13"]["cells"]["plugin"]["commit"] == "2222222"
+
+
 def test_what_cannot_be_had_is_not_silent(tool, steps, monkeypatch):
     monkeypatch.setattr(tool, "EVERYTHING", ("3.14",))
     assert tool.main([]) == 0
