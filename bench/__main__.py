@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from bench import bars, fixed, report, results, run, scale, worker
@@ -37,12 +38,18 @@ def _chosen(modes: list[str], peers: set[str], which: str) -> list[str]:
     return [mode for mode in modes if mode == "plain" or (mode in peers) == (which == "only")]
 
 
-def _suite_rows(quick: bool, rounds: int, which: str, wheel: Path | None) -> list[report.Row]:
+def _suite_rows(
+    quick: bool, names: Sequence[str], rounds: int, which: str, wheel: Path | None
+) -> list[report.Row]:
     columns = [column for column in report.COLUMNS if column.suite]
     peers = {mode.name for mode in catalog.MODES if mode.is_peer}
     modes = ["plain", "memray", *(c.suite for c in columns if c.suite not in ("memray",))]
     modes = _chosen(modes, peers, which)
-    chosen = [suite.partly() for suite in catalog.SUITES if suite.quick or not quick]
+    chosen = [
+        suite.partly()
+        for suite in catalog.SUITES
+        if (suite.quick or not quick) and (not names or suite.name in names)
+    ]
     if quick:
         modes = [mode for mode in modes if mode not in peers or mode == "peer-memray"]
     environments = Environments(cache_folder("suites"), catalog.BASE)
@@ -81,6 +88,7 @@ def main() -> int:
         default="with",
         help="they take most of the time; bench.docs joins what two runs found",
     )
+    parser.add_argument("--suites", default="", help="only these, comma separated")
     parser.add_argument(
         "--wheel", type=Path, help="measure this wheel instead of building the tree"
     )
@@ -95,7 +103,8 @@ def main() -> int:
         found.rows += _program_rows(quick, rounds, arguments.peer_rounds, arguments.peers, wheel)
     if "suites" in parts:
         some = arguments.rounds or (1 if quick else 3)
-        found.rows += _suite_rows(quick, some, arguments.peers, wheel)
+        names = arguments.suites.split(",") if arguments.suites else ()
+        found.rows += _suite_rows(quick, names, some, arguments.peers, wheel)
     texts = []
     if "fixed" in parts:
         environments = Environments(cache_folder("programs"), run.BASE)

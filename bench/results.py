@@ -9,7 +9,7 @@ import time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from bench.report import Row
+from bench.report import SUITES, Row
 
 LATEST = "latest.json"
 
@@ -86,13 +86,14 @@ class Results:
 
     def merged(self, older: Results) -> Results:
         """This, with what `older` has and this has not: parts and modes may come from several runs."""
-        groups = {row.group for row in self.rows}
-        rows = [row for row in older.rows if row.group not in groups]
+        groups = {row.group for row in self.rows} - {SUITES}  # of suites some may have been chosen
         before = {(row.group, row.name): row for row in older.rows}
+        found = {key: row for key, row in before.items() if key[0] not in groups}
         for row in self.rows:
-            same = before.get((row.group, row.name))
-            rows.append(row.completed(same) if same else row)
-        order = ("allocating", "calling", "extreme", "suites")
+            key = (row.group, row.name)
+            found[key] = row.completed(before[key]) if key in before else row
+        rows = list(found.values())
+        order = ("allocating", "calling", "extreme", SUITES)
         rows.sort(key=lambda row: order.index(row.group))
         curves = {(curve.what, curve.mode): curve for curve in (*older.curves, *self.curves)}
         fixed = {**older.fixed, **self.fixed}
