@@ -103,8 +103,8 @@ valgrind: build/gcc/build.ninja  ## the same under valgrind's memcheck
 
 # Python itself is not instrumented: the runtimes are preloaded, and Python's own leaks at its end are not ours.
 .PHONY: asan-python
-ASAN_TESTS ?= tests/binding tests/library tests/plugin
-asan-python: env-test  ## binding, library and plugin tests with a sanitized extension in a process with libasan
+ASAN_TESTS ?= $(addprefix tests/,binding library plugin regression property integration numbers)
+asan-python: env-test  ## the tests of Python with a sanitized extension in a process with libasan
 	@[ -x build/asan-python/bin/pip ] || $(PYTHON) -m venv build/asan-python
 	@build/asan-python/bin/pip install -q --disable-pip-version-check -r tools/requirements/build.txt -r tools/requirements/test.txt
 	@rm -rf build/asan-dist
@@ -192,6 +192,12 @@ test-oldest: env-test install  ## the plugin's tests with the oldest supported p
 
 test-matrix: env-system  ## wheel and every suite on every CPython, one table; PYTHONS="3.13t 3.15+jit" chooses
 	@$(PYTHON) tools/test_matrix.py $(MATRIX_ARGS) $(PYTHONS)
+.PHONY: matrix-list matrix-docs
+TO ?=
+matrix-list:  ## what make test-matrix runs, as jobs for continuous integration; TO=FILE appends it there
+	@$(PYTHON) tools/test_matrix.py --list $(if $(TO),>>"$(TO)")
+matrix-docs:  ## take what make test-matrix found into docs/matrix.json and docs/matrix.md
+	@$(PYTHON) tools/test_matrix.py --write
 
 .PHONY: bench-threads
 bench-threads: env-system  ## plain against measured with 1, 2 and 8 threads at once: make bench-threads PYTHONS="3.13t 3.13"

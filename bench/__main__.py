@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from bench import bars, fixed, report, results, run, scale, worker
@@ -30,11 +31,25 @@ _PARTS = ("programs", "suites", "fixed", "scale")
 _PATIENCE = 240
 
 
-def _suite_rows(quick: bool, rounds: int, wheel: Path | None) -> list[report.Row]:
+def _chosen(modes: list[str], peers: set[str], which: str) -> list[str]:
+    """Of `modes` those that `--peers` says; plain always."""
+    if which == "with":
+        return modes
+    return [mode for mode in modes if mode == "plain" or (mode in peers) == (which == "only")]
+
+
+def _suite_rows(
+    quick: bool, names: Sequence[str], rounds: int, which: str, wheel: Path | None
+) -> list[report.Row]:
     columns = [column for column in report.COLUMNS if column.suite]
     peers = {mode.name for mode in catalog.MODES if mode.is_peer}
     modes = ["plain", "memray", *(c.suite for c in columns if c.suite not in ("memray",))]
-    chosen = [suite.partly() for suite in catalog.SUITES if suite.quick or not quick]
+    modes = _chosen(modes, peers, which)
+    chosen = [
+        suite.partly()
+        for suite in catalog.SUITES
+        if (suite.quick or not quick) and (not names or suite.name in names)
+    ]
     if quick:
         modes = [mode for mode in modes if mode not in peers or mode == "peer-memray"]
     environments = Environments(cache_folder("suites"), catalog.BASE)
@@ -50,9 +65,9 @@ def _suite_rows(quick: bool, rounds: int, wheel: Path | None) -> list[report.Row
 
 
 def _program_rows(
-    quick: bool, rounds: int, peer_rounds: int, wheel: Path | None
+    quick: bool, rounds: int, peer_rounds: int, which: str, wheel: Path | None
 ) -> list[report.Row]:
-    modes = list(worker.MODES)
+    modes = _chosen(list(worker.MODES), set(run.PEERS), which)
     if quick:
         modes = [mode for mode in modes if mode not in ("memray-python", "memray-leaks")]
     return run.measured(list(PROGRAMS), modes, rounds, peer_rounds, wheel)
@@ -68,6 +83,13 @@ def main() -> int:
         "--peer-rounds", type=int, default=2, help="of programs with the peers; suites have one"
     )
     parser.add_argument(
+        "--peers",
+        choices=("with", "without", "only"),
+        default="with",
+        help="they take most of the time; bench.docs joins what two runs found",
+    )
+    parser.add_argument("--suites", default="", help="only these, comma separated")
+    parser.add_argument(
         "--wheel", type=Path, help="measure this wheel instead of building the tree"
     )
     arguments = parser.parse_args()
@@ -78,9 +100,11 @@ def main() -> int:
     rounds = arguments.rounds or (1 if quick else 5)
     found = results.Results.new(rounds)
     if "programs" in parts:
-        found.rows += _program_rows(quick, rounds, arguments.peer_rounds, wheel)
+        found.rows += _program_rows(quick, rounds, arguments.peer_rounds, arguments.peers, wheel)
     if "suites" in parts:
-        found.rows += _suite_rows(quick, arguments.rounds or (1 if quick else 3), wheel)
+        some = arguments.rounds or (1 if quick else 3)
+        names = arguments.suites.split(",") if arguments.suites else ()
+        found.rows += _suite_rows(quick, names, some, arguments.peers, wheel)
     texts = []
     if "fixed" in parts:
         environments = Environments(cache_folder("programs"), run.BASE)

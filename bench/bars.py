@@ -110,10 +110,16 @@ def _programs(rows: Sequence[Row]) -> Iterator[Bar]:
 
 def _fixed(fixed: Mapping[str, float]) -> Iterator[Bar]:
     for what, allowed, unit, key in (
-        ("start and stop, 200 more objects loaded", 50.0, "us", "start and stop us"),
-        ("the first one: import and patching", 20.0, "ms", "first ms"),
-        ("the plugin, per trivial test with a limit", 0.10, "ms", "limit ms"),
+        ("start and stop, 200 more objects loaded", 50.0, "us", "ours, 200 objects"),
+        ("the first one: import and patching", 20.0, "ms", "ours, first"),
+        ("the plugin, per trivial test with a limit", 0.10, "ms", "per test ms, limit"),
         ("memory over plain pytest's, per passing test", 200.0, "B", "bytes per test"),
+        (
+            "controlling process's memory over plain pytest's, per passing test",
+            200.0,
+            "B",
+            "controller bytes per test",
+        ),
         ("report data over plain pytest's, per passing test", 2048.0, "B", "report bytes"),
     ):
         yield Bar(what, allowed, fixed.get(key), unit)

@@ -11,6 +11,7 @@ it. A test compares the two files.
 from __future__ import annotations
 
 import argparse
+import json
 import re
 import sys
 from collections.abc import Mapping, Sequence
@@ -64,7 +65,11 @@ def fixed_costs(found: Mapping[str, float]) -> str:
     ]
     body = [
         [what, figure(f"ours, {name}", ".1f"), figure(f"peer, {name}", ".1f")]
-        for what, name in (*objects, ("the first one, import included, ms", "first"))
+        for what, name in (
+            *objects,
+            (f"collection of {fixed.YOUNG} young objects before it, us", "collection"),
+            ("the first one, import included, ms", "first"),
+        )
     ]
     for what, name in (
         ("per trivial test above plain, `--memray`, ms", "memray"),
@@ -75,6 +80,7 @@ def fixed_costs(found: Mapping[str, float]) -> str:
     for what, name, form in (
         ("per trivial test above plain, nothing measured, ms", "per test ms, installed", ".3f"),
         ("resident bytes per passing test above plain, `--memray`", "bytes per test", ".0f"),
+        ("the same of a process that hands tests out", "controller bytes per test", ".0f"),
         ("bytes of a passing test's reports above plain, as JSON", "report bytes", ".0f"),
     ):
         body.append([what, figure(name, form), ""])
@@ -84,6 +90,17 @@ def fixed_costs(found: Mapping[str, float]) -> str:
 def growth(results: Results) -> str:
     """The curves."""
     return markdown(scale.HEAD, scale.lines(results.curves))
+
+
+def threads(found: Mapping[str, Mapping[str, Sequence[str]]]) -> str:
+    """What several threads cost that allocate at once, on builds with and without the GIL."""
+    head = ["CPython", "threads", "limit", "limit, wall", "exact", "exact, wall"]
+    body = [
+        [build if count == next(iter(table)) else "", count, *cells]
+        for build, table in found.items()
+        for count, cells in table.items()
+    ]
+    return markdown(head, body)
 
 
 def judged(results: Results) -> str:
@@ -119,6 +136,7 @@ def written(document: str, results: Results, table: instructions.Table) -> str:
         "memory": lambda: memory(results.rows),
         "fixed": lambda: fixed_costs(results.fixed),
         "growth": lambda: growth(results),
+        "threads": lambda: threads(results.threads),
         "bars": lambda: judged(results),
         "instructions": lambda: counted(table),
     }
@@ -133,10 +151,13 @@ def main() -> int:
     latest = cache_folder("results") / LATEST
     parser.add_argument("--from", dest="files", nargs="+", type=Path, default=[latest])
     parser.add_argument("--only-write", action="store_true", help="take no results, only write")
+    parser.add_argument("--threads", nargs="+", type=Path, help="take these and no others")
     arguments = parser.parse_args()
     results = Results.load(DATA) if DATA.exists() else Results.new(0)
-    for path in () if arguments.only_write else arguments.files:
+    for path in () if arguments.only_write or arguments.threads else arguments.files:
         results = Results.load(path).merged(results)
+    for path in arguments.threads or ():
+        results.threads |= json.loads(path.read_text())
     results.save_as(DATA)
     text = written(DOCUMENT.read_text(), Results.load(DATA), instructions.load())
     DOCUMENT.write_text(text)

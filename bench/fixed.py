@@ -7,9 +7,11 @@ process.
     python -m bench.fixed --tests 5000 --rounds 5
 
 Start and stop are timed with 0, 50 and 200 more shared objects loaded, since tools that look at
-every object each time pay for each; the first start, which imports and patches, in fresh processes.
-The plugin is timed on a folder of trivial tests: plain (plugin blocked), installed but nothing
-measured, --memray, and every test under a limit; with the peer too. Processor time throughout.
+every object each time pay for each; apart from that, the collection of young objects before a start,
+with 600 of them, which are fewer than the interpreter itself would collect; the first start, which
+imports and patches, in fresh processes. The plugin is timed on a folder of trivial tests: plain (plugin
+blocked), installed but nothing measured, --memray, and every test under a limit; with the peer too.
+Processor time throughout.
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ import subprocess
 import sys
 import sysconfig
 import tempfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from bench import measure
@@ -30,6 +33,8 @@ from bench.environments import Environments, cache_folder
 from bench.run import BASE
 
 OBJECTS = (0, 50, 200)
+#: Young objects that a start finds: 700 is when the interpreter of 3.11 collects them by itself.
+YOUNG = 600
 #: Name -> (environment, further pytest arguments, limit_memory on every test).
 PLUGIN_MODES: dict[str, tuple[str, tuple[str, ...], str]] = {
     "plain": ("none", (), ""),
@@ -44,11 +49,12 @@ _START_STOP = """
 import ctypes, gc, json, sys, time
 for path in json.loads(sys.argv[2]):
     ctypes.CDLL(path)
-times = []
+young, times = [], []
 if sys.argv[1] == "ours":
     import cmemray
     for _ in range(int(sys.argv[3])):
         gc.collect()
+        young = [[] for _ in range(int(sys.argv[4]))]
         start = time.process_time_ns()
         m = cmemray.measure()
         m.start()
@@ -92,6 +98,12 @@ def pytest_collection_modifyitems(items):
     for item in items if limit else ():
         item.add_marker(pytest.mark.limit_memory(limit))
 
+if os.environ.get("BENCH_RESIDENT") and "PYTEST_XDIST_WORKER" not in os.environ:
+    def pytest_unconfigure():
+        with open("/proc/self/status") as status, open(os.environ["BENCH_RESIDENT"], "w") as file:
+            [line] = [line for line in status if line.startswith("VmHWM:")]
+            file.write(line.split()[1])
+
 if os.environ.get("BENCH_REPORTS"):
     sizes = []
 
@@ -121,7 +133,8 @@ def clean_environment() -> dict[str, str]:
 
 def _python(python: Path, code: str, *arguments: str) -> float:
     command = [str(python), "-P", "-c", code, *arguments]
-    done = subprocess.run(command, text=True, stdout=subprocess.PIPE, check=False)
+    environment = clean_environment()
+    done = subprocess.run(command, text=True, stdout=subprocess.PIPE, env=environment, check=False)
     if done.returncode:
         raise SystemExit(f"bench: {' '.join(command)} ended with {done.returncode}")
     return float(json.loads(done.stdout))
@@ -139,17 +152,22 @@ def _copies(folder: Path, n: int) -> list[str]:
 
 def start_and_stop(environments: Environments, rounds: int) -> dict[str, dict[str, float]]:
     """Plugin -> "N objects": microseconds per start and stop with so many more objects loaded, least
-    of the rounds; "first": milliseconds of the first, median."""
+    of the rounds; "collection": what YOUNG young objects add; "first": milliseconds of the first, median."""
     found: dict[str, dict[str, float]] = {"ours": {}, "peer": {}}
     with tempfile.TemporaryDirectory() as folder:
         paths = _copies(Path(folder), max(OBJECTS))
         for plugin, times in (("ours", "300"), ("peer", "30")):
             python = environments.for_plugin(plugin)
             for n in OBJECTS:
-                given = (plugin, json.dumps(paths[:n]), times)
+                given = (plugin, json.dumps(paths[:n]), times, "0")
                 took = min(_python(python, _START_STOP, *given) for _ in range(rounds))
                 found[plugin][f"{n} objects"] = took
-            first = [_python(python, _FIRST, plugin) for _ in range(rounds + 2)]
+            if plugin == "ours":
+                given = (plugin, "[]", times, str(YOUNG))
+                took = min(_python(python, _START_STOP, *given) for _ in range(rounds))
+                found[plugin]["collection"] = max(took - found[plugin]["0 objects"], 0.0)
+            _python(python, _FIRST, plugin)  # writes bytecode
+            first = [_python(python, _FIRST, plugin) for _ in range(3 * rounds)]
             found[plugin]["first"] = statistics.median(first)
     return found
 
@@ -159,6 +177,7 @@ def start_text(found: dict[str, dict[str, float]]) -> str:
     text.append("  " + f"{'more objects':<14}" + "".join(f"{n:>10}" for n in OBJECTS))
     for plugin, times in found.items():
         text.append(f"  {plugin:<14}" + "".join(f"{times[f'{n} objects']:10.1f}" for n in OBJECTS))
+    text.append(f"  {YOUNG} young objects add {found['ours']['collection']:.1f}")
     text += ["", "The first one, import included, numpy loaded before, milliseconds (median)", ""]
     text += [f"  {plugin:<14}{times['first']:10.1f}" for plugin, times in found.items()]
     return "\n".join(text)
@@ -181,13 +200,15 @@ class PluginCost:
         self.seconds: dict[str, list[float]] = {mode: [] for mode in modes}
         self.resident: dict[str, list[int]] = {mode: [] for mode in modes}
 
-    def run(self, rounds: int) -> None:
-        """All modes in every round."""
+    def run(self, rounds: int, peer_rounds: int | None = None) -> None:
+        """All modes in every round, those of the peer in the first `peer_rounds` (None: all) only."""
         with tempfile.TemporaryDirectory() as name:
             _write_tests(Path(name), self.tests)
             run_tests(self.environments, Path(name), "plain")  # writes bytecode
             for number in range(rounds):
                 for mode in measure.rotated(list(self.seconds), number):
+                    if peer_rounds is not None and number >= peer_rounds and "peer" in mode:
+                        continue
                     done = run_tests(self.environments, Path(name), mode)
                     self.seconds[mode].append(done.seconds)
                     self.resident[mode].append(done.resident)
@@ -196,9 +217,9 @@ class PluginCost:
         return measure.ratio(self.seconds[mode], self.seconds["plain"])
 
     def per_test(self, mode: str) -> float:
-        """Milliseconds above plain."""
-        plain = statistics.median(self.seconds["plain"])
-        return (statistics.median(self.seconds[mode]) - plain) / self.tests * 1000
+        """Milliseconds above plain of the same round, median."""
+        pairs = zip(self.seconds[mode], self.seconds["plain"], strict=False)
+        return statistics.median(a - b for a, b in pairs) / self.tests * 1000
 
     def bytes_above_plain(self, mode: str) -> float:
         """Of the whole process."""
@@ -219,16 +240,20 @@ class PluginCost:
 
 
 def run_tests(
-    environments: Environments, folder: Path, mode: str, reports: str = ""
+    environments: Environments,
+    folder: Path,
+    mode: str,
+    further: Sequence[str] = (),
+    keep: Mapping[str, str] | None = None,
 ) -> measure.Finished:
-    """One run over the tests of `folder`."""
+    """One run over the tests of `folder`, with `further` options; `keep`: see conftest.py there."""
     plugin, options, limit = PLUGIN_MODES[mode]
     python = str(environments.for_plugin(plugin))
     fixed = ("-m", "pytest", "-q", "-p", "no:cacheprovider", "--no-header")
     done = measure.run(
-        [python, *fixed, *options],
+        [python, *fixed, *options, *(further or ("-p", "no:xdist"))],
         cwd=folder,
-        environment={**clean_environment(), "BENCH_LIMIT": limit, "BENCH_REPORTS": reports},
+        environment={**clean_environment(), "BENCH_LIMIT": limit, **(keep or {})},
         log=folder / "log.txt",
         timeout=900,
     )
@@ -249,12 +274,30 @@ def bytes_per_test(environments: Environments, few: int, many: int, mode: str = 
     return (above[1] - above[0]) / (many - few)
 
 
+def controller_bytes_per_test(
+    environments: Environments, few: int, many: int, mode: str = "memray"
+) -> float:
+    """The same of the process that hands tests out to two workers."""
+    above = []
+    for tests in (few, many):
+        resident = {}
+        with tempfile.TemporaryDirectory() as name:
+            _write_tests(Path(name), tests)
+            keep = {"BENCH_RESIDENT": str(Path(name, "resident"))}
+            for one in ("plain", mode):
+                run_tests(environments, Path(name), one, ("-n", "2"), keep)
+                resident[one] = int(Path(name, "resident").read_text()) * 1024
+        above.append(resident[mode] - resident["plain"])
+    return (above[1] - above[0]) / (many - few)
+
+
 def report_bytes(environments: Environments, mode: str) -> float:
     """Bytes of JSON that all reports of one passing test take."""
     tests = 500
     with tempfile.TemporaryDirectory() as name:
         _write_tests(Path(name), tests)
-        run_tests(environments, Path(name), mode, reports=str(Path(name, "sizes.json")))
+        keep = {"BENCH_REPORTS": str(Path(name, "sizes.json"))}
+        run_tests(environments, Path(name), mode, keep=keep)
         sizes: list[int] = json.loads(Path(name, "sizes.json").read_text())
     return sum(sizes) / tests
 
@@ -265,14 +308,10 @@ def measured(
     """What the bars are about, by name, and the text. `many` 0: no slope of memory per test."""
     started = start_and_stop(environments, rounds)
     cost = PluginCost(environments, tests, list(PLUGIN_MODES))
-    cost.run(rounds)
-    plain, *ours = (report_bytes(environments, mode) for mode in ("plain", "memray", "limit"))
+    cost.run(2 * rounds + 1, peer_rounds=1)
     installed = cost.ratio("installed")
+    plain, *ours = (report_bytes(environments, mode) for mode in ("plain", "memray", "limit"))
     found = {
-        "start and stop us": started["ours"][f"{max(OBJECTS)} objects"],
-        "first ms": started["ours"]["first"],
-        "limit ms": cost.per_test("limit"),
-        "memray ms": cost.per_test("memray"),
         "report bytes": max(ours) - plain,
         "plain report bytes": plain,
     }
@@ -284,10 +323,14 @@ def measured(
         found["installed ratio"] = installed.median
     if many:
         found["bytes per test"] = bytes_per_test(environments, many // 5, many)
+        found["controller bytes per test"] = controller_bytes_per_test(
+            environments, many // 5, many
+        )
     text = f"{start_text(started)}\n\n{cost.text()}\n\n"
     text += f"Reports of a passing test as JSON: {plain:.0f} bytes plain, {max(ours):.0f} measured"
     if many:
         text += f"\nResident bytes per passing test above plain, {many} tests: {found['bytes per test']:.0f}"
+        text += f"; of a controlling process: {found['controller bytes per test']:.0f}"
     return found, text
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import statistics
 from collections.abc import Callable, Sequence
@@ -28,6 +29,7 @@ class Column:
 
 SUITES = "suites"
 COLUMNS = (
+    Column("again", "plain again", "again", ""),
     Column("twice", "limit 2x peak", "budgeted", "twice"),
     Column("far", "far limit", "far", "limit"),
     Column("exact", "exact (leaks)", "exact", "leaks"),
@@ -99,6 +101,20 @@ class Row:
         parts = [f"{mode} {self.cell(mode, spread=False)}" for mode in modes if mode != "plain"]
         return f"plain {self.plain():.2f} s, " + ", ".join(parts)
 
+    def completed(self, older: Row) -> Row:
+        """This, with the modes that only `older` has. They are later rounds, each beside its own plain."""
+        missing = [mode for mode in older.seconds if mode not in self.seconds]
+        if not missing:
+            return self
+        whole = copy.deepcopy(self)
+        begin = len(whole.seconds.get("plain", ()))
+        for mode in ("plain", *missing):
+            pairs = zip(older.seconds.get(mode, ()), older.grown.get(mode, ()), strict=True)
+            for number, (seconds, grown) in enumerate(pairs, begin):
+                whole.add(mode, number, seconds, grown, older.endings.get(mode, ""))
+        whole.differ = {**older.differ, **whole.differ}
+        return whole
+
     def as_json(self) -> dict[str, object]:
         return asdict(self)
 
@@ -110,12 +126,22 @@ def groups_of(rows: Sequence[Row]) -> list[str]:
 
 def ratios(rows: Sequence[Row], column: Column, group: str) -> list[float]:
     """The medians of a column in a group, of rows where there is one."""
+    found = (row.ratio(column.mode(group)) for row in _ended(rows, column, group))
+    return [ratio.median for ratio in found if ratio is not None]
+
+
+def _ended(rows: Sequence[Row], column: Column, group: str) -> list[Row]:
     mode = column.mode(group)
-    here = [row for row in rows if row.group == group and mode and mode not in row.endings]
-    return [ratio.median for row in here if (ratio := row.ratio(mode)) is not None]
+    return [row for row in rows if row.group == group and mode and mode not in row.endings]
 
 
+Figures = Callable[[Sequence[Row], Column, str], list[float]]
 Summary = Callable[[Sequence[float]], float]
+#: What stands below the rows of a group.
+_SUMMARIES: tuple[tuple[str, Figures, Summary], ...] = (
+    ("geometric mean", ratios, measure.mean),
+    ("worst", ratios, max),
+)
 
 
 def lines(
@@ -133,14 +159,10 @@ def lines(
             for row in rows
             if row.group == group
         ]
-        summaries: tuple[tuple[str, Summary], ...] = (
-            ("geometric mean", measure.mean),
-            ("worst", max),
-        )
-        for name, summary in summaries if len(body) > 1 else ():
+        for name, figures, summary in _SUMMARIES if len(body) > 1 else ():
             cells = []
             for column in columns:
-                known = ratios(rows, column, group)
+                known = figures(rows, column, group)
                 cells.append(f"{summary(known):.2f}" if known else "-")
             body.append([f"{group}, {name}", "", *cells])
         found.append((group, body))

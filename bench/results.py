@@ -9,7 +9,7 @@ import time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from bench.report import Row
+from bench.report import SUITES, Row
 
 LATEST = "latest.json"
 
@@ -48,6 +48,9 @@ class Results:
     rows: list[Row] = field(default_factory=list)
     fixed: dict[str, float] = field(default_factory=dict)
     curves: list[Curve] = field(default_factory=list)
+    #: CPython and build -> number of threads -> limit and exact, processor time and time passed
+    #: (bench/threads.py).
+    threads: dict[str, dict[str, list[str]]] = field(default_factory=dict)
 
     @classmethod
     def new(cls, rounds: int) -> Results:
@@ -82,15 +85,20 @@ class Results:
         return cls(**said)
 
     def merged(self, older: Results) -> Results:
-        """This, with what `older` has and this has not: parts may come from several runs."""
-        groups = {row.group for row in self.rows}
-        rows = [row for row in older.rows if row.group not in groups]
-        rows += self.rows
-        order = ("allocating", "calling", "extreme", "suites")
+        """This, with what `older` has and this has not: parts and modes may come from several runs."""
+        groups = {row.group for row in self.rows} - {SUITES}  # of suites some may have been chosen
+        before = {(row.group, row.name): row for row in older.rows}
+        found = {key: row for key, row in before.items() if key[0] not in groups}
+        for row in self.rows:
+            key = (row.group, row.name)
+            found[key] = row.completed(before[key]) if key in before else row
+        rows = list(found.values())
+        order = ("allocating", "calling", "extreme", SUITES)
         rows.sort(key=lambda row: order.index(row.group))
         curves = {(curve.what, curve.mode): curve for curve in (*older.curves, *self.curves)}
         fixed = {**older.fixed, **self.fixed}
-        return Results(self.made, self.rounds, rows, fixed, list(curves.values()))
+        threads = {**older.threads, **self.threads}
+        return Results(self.made, self.rounds, rows, fixed, list(curves.values()), threads)
 
 
 def _rounded(value: object) -> object:

@@ -22,13 +22,13 @@ from bench import measure, report, worker
 from bench.environments import Environments, cache_folder
 from bench.programs import GROUPS, PROGRAMS
 
-BASE = ("pytest==9.2.0", "numpy==2.4.6")
+BASE = ("pytest==9.2.0", "pytest-xdist==3.8.0", "numpy==2.4.6")
 _WORKER = Path(__file__).with_name("worker.py")
 #: Processor seconds that the timed stretch of a program takes, about.
 _STRETCH = 0.2
 #: Seconds after which a run is cut off.
 _PATIENCE = 60
-_PEERS = ("memray", "memray-python", "memray-leaks", "tracemalloc")
+PEERS = ("memray", "memray-python", "memray-leaks", "tracemalloc")
 
 
 class Bench:
@@ -48,7 +48,7 @@ class Bench:
             calls = self._calls(name)
             for number in range(rounds):
                 for mode in measure.rotated(list(modes), number):
-                    if (mode in _PEERS and number >= peer_rounds) or mode in row.endings:
+                    if (mode in PEERS and number >= peer_rounds) or mode in row.endings:
                         continue
                     said, ending = self._worker(name, mode, calls)
                     row.add(mode, number, said.get("seconds"), said.get("grown"), ending)

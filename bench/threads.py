@@ -98,6 +98,7 @@ def main() -> None:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("--threads", default="1,2,8")
     parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--results", metavar="FILE", help="written as JSON as well")
     parser.add_argument("--here", nargs=2, metavar=("MODE", "COUNT"), help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.here:
@@ -110,12 +111,17 @@ def main() -> None:
     print(
         f"{'threads':<8} {'limit, cpu':>18} {'limit, wall':>18} {'exact, cpu':>18} {'exact, wall':>18}"
     )
+    table = {}
     for count in map(int, arguments.threads.split(",")):
         cells = [
             f"{statistics.median(values):.2f} ({min(values):.2f}-{max(values):.2f})"
             for values in ratios(count, arguments.rounds).values()
         ]
         print(f"{count:<8} " + " ".join(f"{cell:>18}" for cell in cells), flush=True)
+        table[str(count)] = cells
+    if arguments.results:
+        with open(arguments.results, "w") as file:
+            json.dump({f"{sys.version.split()[0]} {build}": table}, file, indent=1)
 
 
 if __name__ == "__main__":

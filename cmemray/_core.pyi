@@ -64,6 +64,7 @@ class Losses(TypedDict):
     threads: int  # threads for which no state could be allocated
     mappings: int
     hooks: int  # objects whose relocation slots could not be patched
+    replaced: int  # objects in whose slots another tool put its functions
     allocators: int  # times that another tool took the hooks of Python's allocators away
 
 @final

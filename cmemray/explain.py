@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from cmemray.location import Frame, Location
 
 #: Directories whose frames are the machinery around a test; never shown as anybody's code.
-_TOOL_DIRECTORIES = ("cmemray", "pytest_cmemray", "_pytest", "pytest", "pluggy")
+_SUBTESTS = "pytest_subtests"
+_TOOL_DIRECTORIES = ("cmemray", "pytest_cmemray", "_pytest", "pytest", "pluggy", _SUBTESTS)
 _INSTALLED = ("site-packages", "dist-packages")
 NO_FRAME = "code without a Python frame"
 #: A line leads another when it holds more by so many standard errors of the difference.
@@ -130,10 +131,21 @@ def own_frame(frames: Sequence[Frame], paths: Paths) -> Frame | None:
 
 def is_machinery(frames: Sequence[Frame], paths: Paths) -> bool:
     """True for a stack of nothing but the machinery around a test, and what that calls of the standard
-    library: `unittest` and `doctest` run tests, and asyncio runs them for these."""
+    library: `unittest` and `doctest` run tests, and asyncio runs them for these. True also where pytest
+    reports a subtest, which it does from the middle of the test."""
+    if any(_reports_a_subtest(frame, paths) for frame in frames):
+        return True
     files = {frame.filename for frame in frames}
     hidden = {name for name in files if paths.is_hidden(name)}
     return bool(hidden) and all(paths.is_standard(name) for name in files - hidden)
+
+
+def _reports_a_subtest(frame: Frame, paths: Paths) -> bool:
+    if not paths.is_hidden(frame.filename):
+        return False
+    # The former of unittest's subtests, the latter of pytest's, with its plugin before version 9.
+    parts = frame.filename.split(os.sep)
+    return frame.function == "addSubTest" or parts[-1] == "subtests.py" or _SUBTESTS in parts
 
 
 def by_own_line(locations: Iterable[Location], paths: Paths) -> list[Line]:

@@ -307,8 +307,17 @@ class measure:
     @property
     def incomplete_reason(self) -> str:
         """What could not be recorded, as text; "" when complete."""
-        lost = [_LOST[kind].format(number) for kind, number in self.losses.items() if number]
-        return f"{', '.join(lost)} could not be recorded" if lost else ""
+        losses = self.losses
+        replaced = losses["replaced"]
+        lost = [_LOST[kind].format(n) for kind, n in losses.items() if n and kind in _LOST]
+        said = [f"{', '.join(lost)} could not be recorded"] if lost else []
+        if replaced:
+            libraries, them = ("libraries", "them") if replaced > 1 else ("library", "it")
+            said.append(
+                f"another tool has replaced malloc in {replaced} {libraries}: calls from {them} "
+                "are not measured"
+            )
+        return "; ".join(said)
 
     @property
     def children(self) -> dict[str, int]:

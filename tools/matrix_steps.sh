@@ -45,13 +45,15 @@ build() {
   ninja --quiet -C build/micro bench/micro/micro_events
   pip wheel --no-deps --no-build-isolation --config-settings=setup-args=-Dwerror=true -w dist .
   pip install --no-deps dist/*.whl
-  "$python" -P -c 'import sys, platform; print(platform.python_version(), *sys.version.split()[1:])' >version.txt
+  "$python" -P -c 'import os, platform
+print(platform.python_version(), platform.python_compiler())
+print(os.confstr("CS_GNU_LIBC_VERSION"))' >version.txt
 }
 
 case $1 in
   build) build ;;
   jit) "$python" -c 'import sys; sys.exit(not (sys._jit.is_available() and sys._jit.is_enabled()))' ;;
-  threads) exec "$python" -P bench/threads.py ;;
+  threads) exec "$python" -P bench/threads.py --results threads.json ;;
   suite)
     mkdir -p run && cd run
     CMEMRAY_TEST_INSTALLED=1 exec "$python" -P -m pytest -c "$work/pyproject.toml" --rootdir="$work" \

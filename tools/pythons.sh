@@ -2,14 +2,14 @@
 # Other CPythons for the test matrix, made from nothing into a cache outside the repository.
 #
 #   tools/pythons.sh list                    what can be had here and where it is
-#   tools/pythons.sh make VERSION...         make what is missing (3.11 3.12 3.13 3.13t 3.14 3.15)
+#   tools/pythons.sh make VERSION...         make what is missing
 #   tools/pythons.sh run VERSION COMMAND...  run COMMAND with that interpreter as $PYTHON
 # VERSION@debian passes by the machine's own interpreter: 3.13@debian is Debian's, 3.13.5 or newer.
 #
 # An interpreter of the machine itself is taken where there is one (PATH, then pyenv). Others come as
 # root folders of the release that has them: Debian's bookworm 3.11, trixie 3.13, forky 3.14 and 3.15;
-# 3.12, which no Debian release ever had, from Ubuntu's noble. 3.13t is built from Debian's source
-# inside the trixie folder. A root folder is entered by chroot in a mount namespace of its own, so
+# 3.12, which no Debian release ever had, from Ubuntu's noble. Free-threaded builds (3.13t, 3.14t, 3.15t)
+# are made from forky's source packages inside the trixie folder. A root folder is entered by chroot in a mount namespace of its own, so
 # nothing is ever mounted where another program could see it or delete through it. All that needs
 # root, or a sudo that asks nothing.
 #
@@ -17,7 +17,8 @@
 #
 #   CMEMRAY_PYTHONS   the cache, default ~/.cache/pytest-cmemray/pythons
 #   CMEMRAY_MIRROR    Debian mirror, default http://deb.debian.org/debian
-#   CMEMRAY_UBUNTU    Ubuntu mirror, default http://archive.ubuntu.com/ubuntu
+#   CMEMRAY_UBUNTU    Ubuntu mirror, default http://archive.ubuntu.com/ubuntu, for other processors than
+#                     x86-64 http://ports.ubuntu.com/ubuntu-ports
 #   CMEMRAY_BIND      folders (colon separated) to be seen inside a root folder under the same path
 #   CMEMRAY_PASS      names of variables that COMMAND sees inside a root folder too
 set -euo pipefail
@@ -25,12 +26,14 @@ set -euo pipefail
 export CMEMRAY_PYTHONS=${CMEMRAY_PYTHONS:-${XDG_CACHE_HOME:-$HOME/.cache}/pytest-cmemray/pythons}
 cache=$CMEMRAY_PYTHONS
 mirror=${CMEMRAY_MIRROR:-http://deb.debian.org/debian}
-ubuntu=${CMEMRAY_UBUNTU:-http://archive.ubuntu.com/ubuntu}
-known="3.11 3.12 3.13 3.13@debian 3.13t 3.14 3.15"
+ubuntu=http://archive.ubuntu.com/ubuntu
+[ "$(uname -m)" = x86_64 ] || ubuntu=http://ports.ubuntu.com/ubuntu-ports
+ubuntu=${CMEMRAY_UBUNTU:-$ubuntu}
+known="3.11 3.12 3.13 3.13@debian 3.13t 3.14 3.14t 3.15 3.15t"
 # What the build and the tests want from the system, installed into every root folder.
 needed="gcc g++ libc6-dev binutils pkg-config make git ca-certificates valgrind"
 # Allocators that tests preload.
-wanted="libjemalloc2 libtcmalloc-minimal4 libtcmalloc-minimal4t64 libmimalloc2.0"
+wanted="libjemalloc2 libtcmalloc-minimal4 libtcmalloc-minimal4t64 libmimalloc2.0 libmimalloc3"
 
 say() { printf 'pythons: %s\n' "$*" >&2; }
 fail() { say "$*"; exit 1; }
@@ -41,7 +44,7 @@ release_of() {
   case ${1%@debian} in
     3.11) echo bookworm ;;
     3.12) echo noble ;;
-    3.13 | 3.13t) echo trixie ;;
+    3.13 | 3.1[345]t) echo trixie ;;
     3.14 | 3.15) echo forky ;;
   esac
 }
@@ -49,7 +52,7 @@ release_of() {
 # Where VERSION is inside its root folder.
 inside_of() {
   case ${1%@debian} in
-    3.13t) echo /opt/python-3.13t/bin/python3.13t ;;
+    *t) echo "/opt/python-$1/bin/python$1" ;;
     *) echo "/usr/bin/python${1%@debian}" ;;
   esac
 }
@@ -99,8 +102,8 @@ as_root() {
 # What a command run by sudo left in the folders given to it belongs to the caller.
 hand_back() {
   local folders
-  [ -n "${SUDO_UID:-}" ] || return 0
-  IFS=: read -ra folders <<<"${CMEMRAY_BIND:-}"
+  [ -n "${SUDO_UID:-}" ] && [ -n "${CMEMRAY_BIND:-}" ] || return 0
+  IFS=: read -ra folders <<<"$CMEMRAY_BIND"
   chown -R "$SUDO_UID:${SUDO_GID:-$SUDO_UID}" "${folders[@]}"
 }
 
@@ -112,6 +115,8 @@ enter() {
   # shellcheck disable=SC2016
   CMEMRAY_ROOT=$root unshare --mount --propagation private bash -c '
     set -e
+    # A mount of its own, so that tests inside may change their view of the file system.
+    mount --bind "$CMEMRAY_ROOT" "$CMEMRAY_ROOT"
     mount -t proc proc "$CMEMRAY_ROOT/proc"
     mount --rbind /dev "$CMEMRAY_ROOT/dev"
     mount -t tmpfs tmpfs "$CMEMRAY_ROOT/dev/shm"
@@ -206,20 +211,22 @@ complete_root() {
 }
 
 build_free_threaded() {
-  local root=$cache/trixie
-  say "building 3.13t from Debian's source in $root (about 5 minutes)"
+  local version=$1 root=$cache/trixie
+  say "building $version from Debian's source in $root (about 5 minutes)"
   # shellcheck disable=SC2016  # expanded inside
   PYTHON='' enter "$root" bash -euc '
     echo "deb-src $1 forky main" >/etc/apt/sources.list.d/forky-source.list
     apt-get update -qq
     apt-get install -qq build-essential dpkg-dev xz-utils zlib1g-dev libssl-dev libffi-dev liblzma-dev libbz2-dev libsqlite3-dev >/dev/null
-    rm -rf /usr/src/python3.13 && mkdir -p /usr/src/python3.13 && cd /usr/src/python3.13
-    apt-get source -qq --download-only python3.13
-    tar -xf python3.13_*.orig.tar.* --strip-components=1
-    ./configure -q --disable-gil --prefix=/opt/python-3.13t >/dev/null
+    source=python${2%t}
+    rm -rf "/usr/src/$source" && mkdir -p "/usr/src/$source" && cd "/usr/src/$source"
+    apt-get source -qq --download-only "$source"
+    tar -xf "$source"_*.orig.tar.* --strip-components=1
+    ./configure -q --disable-gil --prefix="/opt/python-$2" >/dev/null
     make -s -j"$(nproc)" >/dev/null
     make -s install >/dev/null
-    rm -rf /usr/src/python3.13' build "$mirror" >"$cache/3.13t.log" 2>&1 || fail "the build failed, see $cache/3.13t.log"
+    rm -rf "/usr/src/$source"' build "$mirror" "$version" >"$cache/$version.log" 2>&1 ||
+    fail "the build failed, see $cache/$version.log"
 }
 
 make_one() {
@@ -230,8 +237,8 @@ make_one() {
   release=$(release_of "$version")
   [ -n "$release" ] || cannot "$version: not on this machine, and Debian has no package or source of it"
   make_root "$release"
-  if [ "$version" = 3.13t ]; then
-    build_free_threaded
+  if [[ $version = *t ]]; then
+    build_free_threaded "$version"
   else
     PYTHON='' enter "$cache/$release" bash -euc "apt-get update -qq
       apt-get install -qq $package $package-dev $package-venv >/dev/null" \

@@ -64,13 +64,13 @@ def main() -> int:
     for key, counts in counted:
         before = kept.get(key, {})
         print(key, table.text(before, counts), sep="\n", end="\n\n")
-        found += table.grown(before, counts)
+        found += table.changed(before, counts)
         kept[key] = counts
     if arguments.update:
         table.save(kept)
         print(f"written: {table.PATH}")
         return 0
-    print("\n".join(map(str, found)) or "nothing grew by more than a tenth")
+    print("\n".join(map(str, found)) or "nothing changed by more than a tenth")
     return 1 if found else 0
 
 

@@ -49,11 +49,12 @@ def stretches(name, loop, turns):
 WAYS = {
     "unsampled": {},
     "sampled": {"limit": 2048},
+    "weighted": {"limit": 65536},
     "exact": {"attribution": "exact"},
     "system": {"basis": "system"},
 }
 EVENTS = {
-    "two object()": (small, FEW, ("unsampled", "sampled", "exact", "system")),
+    "two object()": (small, FEW, ("unsampled", "sampled", "weighted", "exact", "system")),
     "two str of 900": (large, FEW, ("unsampled", "exact", "system")),
     "two object(), 50 frames": (small, 50, ("exact",)),
     "two object(), 200 frames": (small, 200, ("exact",)),
@@ -70,6 +71,8 @@ def count(event, way):
     measured = cmemray.measure(**WAYS[way])
     measured.start()
     ballast = bytearray(BALLAST) if way == "unsampled" else None
+    if way == "weighted":
+        loop(20_000)  # of one period so many samples are taken, then it grows to what it remains at
     at_depth(depth, lambda: stretches(name, loop, 500))
     del ballast
     measured.stop()

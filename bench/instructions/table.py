@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 PATH = Path(__file__).with_name("table.json")
-#: A count may grow by this share of what is kept before it is a breach.
-GROWTH = 0.10
+#: A count may change by this share of what is kept before it is a breach.
+CHANGE = 0.10
 #: And by so many instructions: a tenth of next to nothing is noise.
 SLACK = 2.0
 
@@ -17,8 +17,9 @@ Table = dict[str, dict[str, float]]
 
 
 @dataclass(frozen=True)
-class Grown:
-    """An event that takes more than the table allows, or is not in it."""
+class Changed:
+    """An event that takes more than the table allows, so much less that the table would let it grow
+    back unseen, or is not in it."""
 
     event: str
     kept: float | None
@@ -47,13 +48,13 @@ def save(table: Table, path: Path = PATH) -> None:
     path.write_text(json.dumps(rounded, indent=2) + "\n")
 
 
-def grown(kept: Mapping[str, float], counted: Mapping[str, float]) -> list[Grown]:
-    """Events that take too much now, and those that the table does not know."""
+def changed(kept: Mapping[str, float], counted: Mapping[str, float]) -> list[Changed]:
+    """Events that take too much now, or far less than the table says, and those that it does not know."""
     found = []
     for event, n in counted.items():
         before = kept.get(event)
-        if before is None or n > before + max(GROWTH * abs(before), SLACK):
-            found.append(Grown(event, before, n))
+        if before is None or abs(n - before) > max(CHANGE * abs(before), SLACK):
+            found.append(Changed(event, before, n))
     return found
 
 

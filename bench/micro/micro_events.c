@@ -106,18 +106,19 @@ static void move(enum motion motion, size_t i, int depth)
 /* --- measuring ---------------------------------------------------------------------------------- */
 
 /* UNSAMPLED holds a block of 256 MiB, so that one byte in 64 KiB is sampled; SAMPLED samples every
- * block. */
-enum way { PLAIN, CLOSED, UNSAMPLED, SAMPLED, EXACT, SYSTEM, N_WAYS };
+ * block; WEIGHTED one byte in 256, as under a limit of 64 KiB, so that samples stand for others. */
+enum way { PLAIN, CLOSED, UNSAMPLED, SAMPLED, WEIGHTED, EXACT, SYSTEM, N_WAYS };
 
-static const char *const way_names[N_WAYS] = { "plain",   "closed", "unsampled",
-					       "sampled", "exact",  "system" };
+static const char *const way_names[N_WAYS] = { "plain",    "closed", "unsampled", "sampled",
+					       "weighted", "exact",  "system" };
 
 static struct cmr_region *start(enum way way)
 {
 	struct cmr_region_options options = {
 		.basis = way == SYSTEM ? CMR_BASIS_SYSTEM : CMR_BASIS_REQUESTED,
 		.exact = way == EXACT || way == SYSTEM,
-		.max_period = way == UNSAMPLED ? 65536 : 1,
+		.max_period = way == UNSAMPLED ? 65536 : way == WEIGHTED ? 32 : 1,
+		.first_period = way == WEIGHTED ? 32 : 1,
 	};
 	struct cmr_region *region = cmr_region_new(&options);
 	struct cmr_error error = { .text = "no memory" };
@@ -189,6 +190,9 @@ static void count(const struct loops *hooked, const struct event *event, enum wa
 		region = start(way);
 	if (way == UNSAMPLED)
 		ballast = hooked->get(256 << 20);
+	/* Of one period so many samples are taken, then it grows to what it remains at. */
+	for (int i = 0; way == WEIGHTED && i < 16; i++)
+		run(used, event, 1000);
 	run(used, event, event->turns);
 	mark("", 0);
 	run(used, event, event->turns);

@@ -126,11 +126,14 @@ SUITES = (
 
 #: More suites, of which only the outcomes are compared: of threads, processes and event loops.
 OUTCOMES_ONLY = (
-    # Without pools of processes, which take minutes.
+    # Its pool of threads; those of processes take minutes.
     Suite(
         "joblib",
-        ("--pyargs", "joblib.test", "-k", "not loky and not multiprocessing and not timeout"),
-        timeout=1200,
+        (
+            *("--pyargs", "joblib.test", "--timeout", "60"),
+            *("-k", "threading and not loky and not multiprocessing"),
+        ),
+        timeout=300,
     ),
     Suite("tornado", ("--pyargs", "tornado.test"), timeout=600),
 )

@@ -55,17 +55,30 @@ class Runner:
         self.patience = patience
         results.mkdir(parents=True, exist_ok=True)
 
-    def run(self, suite: catalog.Suite, mode: catalog.Mode, number: int) -> Run:
-        """One run. A suite that crashes or does not end is a result, not an error."""
-        stem = f"{suite.name}-{mode.name}-{number}"
+    def run(
+        self,
+        suite: catalog.Suite,
+        mode: catalog.Mode,
+        number: int,
+        only: Sequence[str] = (),
+        label: str = "",
+    ) -> Run:
+        """One run, of all tests or of `only` some; its files are named by `label` or `number`. A suite
+        that crashes or does not end is a result, not an error."""
+        stem = f"{suite.name}-{mode.name}-{label or number}"
         out, log = self.results / f"{stem}.json", self.results / f"{stem}.log"
         out.unlink(missing_ok=True)
+        variables = self._variables(suite, mode, out)
+        if only:
+            chosen = self.results / f"{suite.name}-only.json"
+            chosen.write_text(json.dumps(list(only)))
+            variables["SUITE_PROBE_ONLY"] = str(chosen)
         with tempfile.TemporaryDirectory() as empty:
             cwd = self.environments.sdist(suite.sdist) if suite.sdist else Path(empty)
             finished = measure.run(
                 self._command(suite, mode),
                 cwd=cwd,
-                environment=self._variables(suite, mode, out),
+                environment=variables,
                 log=log,
                 timeout=self.patience if mode.is_peer else 2 * suite.timeout,
             )

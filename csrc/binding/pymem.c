@@ -38,9 +38,12 @@ static unsigned n_hooked;
 #define BELOW(domain, function, ...)                                                               \
 	original[domain].function(original[domain].ctx, __VA_ARGS__)
 
-/* Set while this thread asks whether our functions are still reached. Free-threaded builds have several
- * that ask at once: each wants its own answer. */
-static _Thread_local bool probing, probed;
+/* Set while this thread asks whether our functions of a domain are still reached: what a tool's hook of
+ * another domain asks for in turn is no answer. Free-threaded builds have several threads that ask at
+ * once: each wants its own. */
+enum { NOTHING = -1, ARENAS = N_DOMAINS };
+static _Thread_local int probing = NOTHING;
+static _Thread_local bool probed;
 
 /* Planes that count what DOMAIN hands out. mimalloc serves raw only from 3.15. */
 static inline uintptr_t planes_of(int domain)
@@ -109,7 +112,8 @@ static __attribute__((noinline)) void free_late(int domain, void *block)
 /* It may not: because this is inside another event, and nobody wants to know of it? */
 static inline bool is_nested(uintptr_t word)
 {
-	return !CMR_FREE_THREADED && (word & CMR_GUARD(CMR_PLANE_OUTER)) != 0 && !probing;
+	return !CMR_FREE_THREADED && (word & CMR_GUARD(CMR_PLANE_OUTER)) != 0 &&
+	       probing == NOTHING;
 }
 
 /* Ends a short event with BLOCK (may be NULL). */
@@ -130,7 +134,7 @@ static __attribute__((noinline)) void *malloc_general(int domain, size_t size)
 	void *block;
 
 	if (planes == 0) {
-		probed |= probing;
+		probed |= probing == domain;
 		return BELOW(domain, malloc, size);
 	}
 	cmr_hooks_catch_up_if_marked();
@@ -358,6 +362,7 @@ static void *arena_alloc(void *ctx, size_t size)
 {
 	void *arena;
 
+	probed |= probing == ARENAS;
 	cmr_stock_begin();
 	arena = original_arena.alloc(ctx, size);
 	cmr_stock_end();
@@ -377,11 +382,11 @@ static bool is_reached(int domain)
 	void *block;
 
 	probed = false;
-	probing = true;
+	probing = domain;
 	block = domain == RAW   ? PyMem_RawMalloc(1)
 		: domain == MEM ? PyMem_Malloc(1)
 				: PyObject_Malloc(1);
-	probing = false;
+	probing = NOTHING;
 	if (domain == RAW)
 		PyMem_RawFree(block);
 	else if (domain == MEM)
@@ -406,19 +411,15 @@ static void hook_domain(int domain)
 	PyMem_SetAllocator(domain_names[domain], &ours);
 }
 
-void cmr_pymem_check(void)
+static void check_domain(int domain)
 {
 	PyMemAllocatorEx now;
 
-	for (int domain = 0; domain < N_DOMAINS; domain++) {
-		if ((planes_of(domain) & open_planes) == 0)
-			continue;
-		PyMem_GetAllocator(domain_names[domain], &now);
-		if (now.malloc == hooks[domain].malloc || is_reached(domain))
-			continue;
-		cmr_lose(CMR_LOSS_allocators);
-		hook_domain(domain);
-	}
+	PyMem_GetAllocator(domain_names[domain], &now);
+	if (now.malloc == hooks[domain].malloc || is_reached(domain))
+		return;
+	cmr_lose(CMR_LOSS_allocators);
+	hook_domain(domain);
 }
 
 static void unhook_domain(int domain)
@@ -432,12 +433,30 @@ static void unhook_domain(int domain)
 		PyMem_SetAllocator(domain_names[domain], &original[domain]);
 }
 
+/* Does a request for an arena from NOW, which the interpreter uses, come by ours? The caller has set its
+ * guard. Of the size that the interpreter asks for: a tool may count on that. */
+static bool are_arenas_reached(const PyObjectArenaAllocator *now)
+{
+	const size_t arena_bytes = (size_t)1 << 20;
+	void *arena;
+
+	probed = false;
+	probing = ARENAS;
+	arena = now->alloc(now->ctx, arena_bytes);
+	probing = NOTHING;
+	if (arena != NULL)
+		now->free(now->ctx, arena, arena_bytes);
+	return probed;
+}
+
 static void hook_arenas(void)
 {
 	PyObjectArenaAllocator now, ours = { NULL, arena_alloc, arena_free };
 
 	PyObject_GetArenaAllocator(&now);
-	if (now.alloc == arena_alloc || arena_left)
+	if (now.alloc == arena_alloc)
+		return;
+	if ((arena_left || now.alloc != original_arena.alloc) && are_arenas_reached(&now))
 		return;
 	original_arena = now;
 	ours.ctx = now.ctx;
@@ -452,6 +471,27 @@ static void unhook_arenas(void)
 	arena_left = now.alloc != arena_alloc;
 	if (!arena_left)
 		PyObject_SetArenaAllocator(&original_arena);
+}
+
+/* In basis requested arenas that pass us by count, and their contents, too. */
+static void check_arenas(void)
+{
+	PyObjectArenaAllocator now;
+
+	PyObject_GetArenaAllocator(&now);
+	if (now.alloc == arena_alloc || are_arenas_reached(&now))
+		return;
+	cmr_lose(CMR_LOSS_allocators);
+	hook_arenas();
+}
+
+void cmr_pymem_check(void)
+{
+	for (int domain = 0; domain < N_DOMAINS; domain++)
+		if ((planes_of(domain) & open_planes) != 0)
+			check_domain(domain);
+	if ((open_planes & CMR_GUARD(CMR_PLANE_OUTER)) != 0)
+		check_arenas();
 }
 
 void cmr_pymem_first_open(enum cmr_plane_id plane)

@@ -242,6 +242,7 @@ static void stop(struct cmr_region_object *object)
 	seal(object);
 	if (region->started && !region->stopped) {
 		check_hooks();
+		cmr_session_check();
 		cmr_region_read_children(object->children_after);
 		cmr_session_stop(region);
 		object->closing_time = now() - object->sealed_at;

@@ -90,7 +90,7 @@ def test_bars_are_judged() -> None:
         row("deep 400", "extreme", plain=[1.0], exact=[5.0]),
         row("s", "suites", plain=[1.0], twice=[1.05], limit=[1.5]),
     ]
-    found = bars.judged(rows, {"installed ratio": 1.0, "limit ms": 0.2})
+    found = bars.judged(rows, {"installed ratio": 1.0, "per test ms, limit": 0.2})
     told = {one.what: one.verdict for one in found}
     assert told["plugin installed, nothing measured"] == "met"
     assert told["suites, every test under limit_memory, limit 2x peak, worst"] == "met"
@@ -142,7 +142,7 @@ def test_a_suite_is_a_row() -> None:
 
 def test_every_column_of_suites_is_a_mode() -> None:
     known = {mode.name for mode in catalog.MODES}
-    assert {column.suite for column in report.COLUMNS} <= known
+    assert {column.suite for column in report.COLUMNS if column.suite} <= known
     parts = [suite.partly() for suite in catalog.SUITES]
     assert all(part.args and not part.part for part in parts)
     assert any(suite.quick for suite in catalog.SUITES)
@@ -166,8 +166,9 @@ def results() -> Results:
         row("p", "calling", plain=[1.0, 1.0], exact=[1.5, 1.25]),
         row("s", "suites", plain=[4.0], twice=[5.0]),
     ]
-    found.fixed = {"ours, 0 objects": 7.25, "limit ms": 0.05}
+    found.fixed = {"ours, 0 objects": 7.25, "per test ms, limit": 0.05}
     found.curves = [Curve("c", "exact", "blocks", [10], [1.0], [2.0], [1024.0], [4096.0], [1])]
+    found.threads = {"3.14.0 with GIL": {"1": ["1.10 (1.0-1.2)"] * 4, "8": ["1.30 (1.0-1.4)"] * 4}}
     return found
 
 
@@ -180,25 +181,51 @@ def test_results_are_read_back(tmp_path: Path) -> None:
 def test_parts_of_several_runs_come_together() -> None:
     newer = Results.new(5)
     newer.rows = [row("q", "calling", plain=[1.0])]
-    newer.fixed = {"limit ms": 0.01}
+    newer.fixed = {"per test ms, limit": 0.01}
     both = newer.merged(results())
     assert [one.name for one in both.rows] == ["q", "s"]
-    assert both.fixed == {"ours, 0 objects": 7.25, "limit ms": 0.01}
+    assert both.fixed == {"ours, 0 objects": 7.25, "per test ms, limit": 0.01}
     assert [one.what for one in both.curves] == ["c"]
     assert both.rounds == 5
 
 
+def test_modes_of_an_earlier_run_are_further_rounds() -> None:
+    older = row("q", "calling", plain=[2.0, 1.0], exact=[9.0, 9.0], memray=[None, 3.0])
+    older.add("tracemalloc", 0, None, None, "cut off")
+    newer = row("q", "calling", plain=[1.0], exact=[1.5])
+    whole = Results({}, 1, rows=[newer]).merged(Results({}, 1, rows=[older])).rows[0]
+    assert whole.seconds["plain"] == [1.0, 2.0, 1.0]
+    assert whole.ratio("exact") == measure.Ratio(1.5, 1.5, 1.5)
+    assert whole.ratio("memray") == measure.Ratio(3.0, 3.0, 3.0)
+    assert whole.cell("tracemalloc") == "cut off"
+    assert newer.seconds["plain"] == [1.0] and newer.completed(newer) is newer
+
+
 def test_stretches_of_a_document_are_written_anew() -> None:
-    names = ("machine", "bars", "programs", "suites", "memory", "fixed", "growth", "instructions")
+    names = (
+        "machine",
+        "bars",
+        "programs",
+        "suites",
+        "memory",
+        "fixed",
+        "threads",
+        "growth",
+        "instructions",
+    )
     before = "\n".join(f"<!-- table: {name} -->\nold\n<!-- end of table -->" for name in names)
     table = {"m gcc": {"x": 3.0}, "m clang": {"x": 4.0, "y": 5.0}}
     after = docs.written(f"Head\n{before}\nTail\n", results(), table)
     assert after.startswith("Head\n") and after.endswith("Tail\n") and "old" not in after
-    assert "| p | 1.000 | - | - | 1.38 [1.25-1.50] |" in after
+    assert "| p | 1.000 | - | - | - | 1.38 [1.25-1.50] |" in after
     assert "| s | 4.000 | 1.25 [1.25-1.25] |" in after
     assert "| start and stop, 0 more objects loaded, us | 7.2 | - |" in after
     assert "| c | exact | 10 | 1.00 | 2.00 | 0.0 | 102 | 25% |" in after
     assert "| x | 3 | 4 |\n| y |  | 5 |" in after
+    assert (
+        "| 3.14.0 with GIL | 1 | 1.10 (1.0-1.2) |" in after
+        and "\n|  | 8 | 1.30 (1.0-1.4) |" in after
+    )
     assert docs.written(after, results(), table) == after
 
 

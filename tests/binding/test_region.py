@@ -50,7 +50,7 @@ def test_not_initialised():
 
 def test_seal_fixes_the_peak_while_leaks_go_on(native):
     first, second = program(("malloc", 0, 1000)), program(("malloc", 1, 5000), ("free", 0))
-    region = core.Region(exact=True)
+    region = core.Region(exact=True, threads=core.THREADS_TEST)
     region.start()
     native.run(first)
     region.seal()
@@ -68,7 +68,7 @@ def test_seal_fixes_the_peak_while_leaks_go_on(native):
 
 
 def test_allocators_are_told_apart(native):
-    region = core.Region(exact=True)
+    region = core.Region(exact=True, threads=core.THREADS_TEST)
     steps = (
         ("malloc", 0, 100),
         ("calloc", 1, 10, 20),
@@ -120,7 +120,7 @@ def test_rows_are_sorted_and_their_order_is_fixed(native):
         native.run(programs[1])
 
     def rows(one, other):
-        region = core.Region(exact=True)
+        region = core.Region(exact=True, threads=core.THREADS_TEST)
         region.start()
         one()
         other()
@@ -137,7 +137,7 @@ def test_rows_are_sorted_and_their_order_is_fixed(native):
 
 def test_equal_stacks_are_one_row(native):
     programs = [program(("malloc", slot, 100)) for slot in range(10)]
-    region = core.Region(exact=True)
+    region = core.Region(exact=True, threads=core.THREADS_TEST)
     region.start()
     for each in programs:
         native.run(each)

@@ -38,10 +38,6 @@ NOT_UNDER_VALGRIND = {
     ): "it has room for fewer mappings",
     ("test_quiesce", "eight_may_wait_at_a_time"): "it runs one thread at a time",
     ("test_events_threads", "regions_come_and_go_beside_a_budgeted_one"): "it takes ten minutes",
-    (
-        "test_slots_threads",
-        "objects_come_and_go_while_regions_start_and_stop",
-    ): "it takes ten minutes",
     ("test_slots_objects", "new_and_delete_are_seen_inside_the_cxx_library"): "it replaces new",
     ("test_slots_objects", "every_form_of_new_and_delete_is_seen"): "it replaces new",
     ("test_slots_objects", "a_deeply_bound_object_keeps_its_own_malloc"): "it replaces any malloc",

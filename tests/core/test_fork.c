@@ -68,7 +68,7 @@ static bool in_child(void (*body)(struct cmr_region *), struct cmr_region *regio
 
 	REQUIRE(pid >= 0);
 	if (pid == 0) {
-		alarm(60);
+		alarm(240);
 		atomic_store(&cmr_test_failures, 0);
 		body(region);
 		_exit(atomic_load(&cmr_test_failures) == 0 ? 0 : 1);

@@ -7,6 +7,7 @@
 #include "hook/page.h"
 #include "hook/table.h"
 #include "hook_rig.h"
+#include "os/losses.h"
 
 static struct cmr_hook_report refresh(void)
 {
@@ -49,12 +50,19 @@ static int find_object(struct dl_phdr_info *info, size_t size, void *data)
 	return 1;
 }
 
-/* The slot of FILE for NAME. */
-static struct wanted find(const char *file, const char *name)
+/* The slot of FILE for NAME, if it has one. */
+static struct wanted find_any(const char *file, const char *name)
 {
 	struct wanted wanted = { .file = file, .name = name };
 
 	dl_iterate_phdr(find_object, &wanted);
+	return wanted;
+}
+
+static struct wanted find(const char *file, const char *name)
+{
+	struct wanted wanted = find_any(file, name);
+
 	REQUIRE(wanted.slot != 0);
 	return wanted;
 }
@@ -74,6 +82,14 @@ static void protect_relro(const struct wanted *wanted, int prot)
 static uintptr_t value_at(uintptr_t slot)
 {
 	return *(volatile uintptr_t *)slot;
+}
+
+static uint64_t n_replaced(void)
+{
+	struct cmr_losses losses;
+
+	cmr_losses_read(&losses);
+	return losses.replaced;
 }
 
 /* --- tests -------------------------------------------------------------------------------------- */
@@ -181,15 +197,109 @@ CMR_TEST(a_pointer_that_the_program_changed_is_left_alone)
 {
 	void *object = rig_open(FIXTURE("calls_pointers"), RTLD_NOW);
 	void *(*volatile *pointer)(size_t) = rig_symbol(object, "calls_p_malloc");
-	uintptr_t wrapper;
+	uint64_t before = n_replaced();
 
 	*pointer = own_function;
 	refresh();
-	wrapper = cmr_hook_table[CMR_HOOK_malloc].wrapper;
 	CHECK(*pointer == own_function);
 	CHECK_EQ_PTR(value_at(slot_of(FIXTURE("calls_pointers"), "realloc")),
 		     cmr_hook_table[CMR_HOOK_realloc].wrapper);
-	CHECK((uintptr_t)*pointer != wrapper);
+	*pointer = (void *(*)(size_t))cmr_hook_table[CMR_HOOK_malloc].original;
+	refresh();
+	*pointer = own_function; /* whatever it was before */
+	refresh();
+	CHECK(*pointer == own_function);
+	CHECK_EQ_U64(n_replaced(), before); /* nobody else's doing */
+}
+
+/* --- other tools that patch slots --------------------------------------------------------------- */
+
+static void put_into(uintptr_t slot, uintptr_t value)
+{
+	*(volatile uintptr_t *)slot = value;
+}
+
+/* The slot for malloc of a library that has called it, so that its loader leaves it alone. */
+static uintptr_t bound_slot(void)
+{
+	const struct calls *c = rig_calls(FIXTURE("calls_lazy"));
+
+	c->free(c->malloc(1));
+	return slot_of(FIXTURE("calls_lazy"), "malloc");
+}
+
+static uint64_t replaced_in(const struct cmr_region *region)
+{
+	struct cmr_totals totals;
+
+	cmr_region_totals(region, &totals);
+	return totals.losses.replaced;
+}
+
+CMR_TEST(another_tools_function_stays_and_is_a_loss_of_all_regions_until_the_tool_leaves)
+{
+	uintptr_t slot = bound_slot(), original;
+	uint64_t before = n_replaced();
+	struct cmr_region *during, *next, *after;
+
+	refresh();
+	original = cmr_hook_table[CMR_HOOK_malloc].original;
+	put_into(slot, (uintptr_t)own_function);
+	during = rig_start(CMR_BASIS_REQUESTED);
+	CHECK(value_at(slot) == (uintptr_t)own_function);
+	next = rig_start(CMR_BASIS_REQUESTED);
+	cmr_session_check();
+	CHECK_EQ_U64(n_replaced() - before, 1); /* once */
+	CHECK_EQ_U64(replaced_in(during), 1);
+	CHECK_EQ_U64(replaced_in(next), 1);
+	put_into(slot, original); /* it leaves */
+	after = rig_start(CMR_BASIS_REQUESTED);
+	CHECK_EQ_PTR(value_at(slot), cmr_hook_table[CMR_HOOK_malloc].wrapper);
+	CHECK_EQ_U64(replaced_in(during), 1);
+	CHECK_EQ_U64(replaced_in(next), 1);
+	rig_end(after);
+	cmr_session_free(next);
+	cmr_session_free(during);
+}
+
+CMR_TEST(a_tool_that_came_and_went_is_a_loss_of_what_ran_meanwhile)
+{
+	uintptr_t slot = bound_slot();
+	struct cmr_region *region = rig_start(CMR_BASIS_REQUESTED);
+
+	CHECK_EQ_PTR(value_at(slot), cmr_hook_table[CMR_HOOK_malloc].wrapper);
+	put_into(slot, (uintptr_t)own_function);
+	put_into(slot, cmr_hook_table[CMR_HOOK_malloc].original);
+	cmr_session_check();
+	CHECK_EQ_PTR(value_at(slot), cmr_hook_table[CMR_HOOK_malloc].wrapper);
+	CHECK_EQ_U64(replaced_in(region), 1);
+	rig_end(rig_start(CMR_BASIS_REQUESTED));
+	cmr_session_free(region);
+}
+
+/* A first call of each function may be under way while its slot is patched. */
+CMR_TEST(a_loader_that_binds_late_is_no_other_tool)
+{
+	const char *file = FIXTURE("calls_lazy");
+	uint64_t before = n_replaced();
+	uintptr_t malloc_slot;
+
+	refresh();
+	(void)rig_calls(file);
+	malloc_slot = slot_of(file, "malloc");
+	if (value_at(malloc_slot) == cmr_hook_table[CMR_HOOK_malloc].original ||
+	    value_at(malloc_slot) == cmr_hook_table[CMR_HOOK_malloc].wrapper)
+		CMR_TEST_SKIP("all is bound at once here, or was by an earlier test");
+	refresh();
+	for (int i = 0; i < CMR_N_HOOKS; i++) {
+		uintptr_t slot = find_any(file, cmr_hook_table[i].name).slot;
+
+		if (slot != 0 && value_at(slot) == cmr_hook_table[i].wrapper)
+			put_into(slot, cmr_hook_table[i].original);
+	}
+	refresh();
+	CHECK_EQ_PTR(value_at(malloc_slot), cmr_hook_table[CMR_HOOK_malloc].wrapper);
+	CHECK_EQ_U64(n_replaced(), before);
 }
 
 /* An object can be met while its loader is still at work on it; its pages are writable then. */
@@ -358,4 +468,25 @@ CMR_TEST(addresses_of_the_file_are_shifted_to_where_it_is_loaded)
 	CHECK(cmr_elf_read(&elf, &info));
 	CHECK_EQ_PTR(elf.symbols, some_symbols);
 	(void)some_names;
+}
+
+/* --- a slot that cannot be patched -------------------------------------------------------------- */
+
+/* Last here: every later region of this process is incomplete. */
+CMR_TEST(a_slot_among_constants_is_a_loss)
+{
+	struct cmr_hook_report before = refresh(), after;
+	void *object = dlopen(FIXTURE("fixed_slot"), RTLD_NOW), *block;
+	void *(*get)(size_t);
+
+	if (object == NULL)
+		CMR_TEST_SKIP("constants with addresses cannot be loaded here");
+	RIG_FUNCTION(object, get, "fixed_get");
+	after = refresh();
+	CHECK_EQ_U64(after.failed - before.failed, 1);
+	block = get(10);
+	CHECK(block != NULL); /* the library goes on */
+	free(block);
+	CHECK_EQ_U64(refresh().failed, after.failed); /* and is not tried again */
+	dlclose(object);
 }

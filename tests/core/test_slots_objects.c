@@ -1,5 +1,6 @@
 /* Objects with allocators of their own, objects that come and go, C++, other allocators preloaded. */
 #include <link.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <sys/wait.h>
 
@@ -143,6 +144,156 @@ CMR_TEST(private_allocators_are_named)
 	CHECK_EQ_U64(seen.stripped, 1);
 	CHECK_EQ_U64(seen.others, 0);
 	for (int i = 0; i < 5; i++)
+		dlclose(objects[i]);
+}
+
+/* A library in a file of its own, to be taken away from under it. */
+struct copy {
+	char folder[64], file[96];
+};
+
+static struct copy copy_of(const char *file)
+{
+	struct copy copy = { "/tmp/cmr-copy-XXXXXX", "" };
+	char buffer[65536];
+	int from = open(file, O_RDONLY | O_CLOEXEC), to;
+	ssize_t n;
+
+	REQUIRE(mkdtemp(copy.folder) != NULL);
+	snprintf(copy.file, sizeof copy.file, "%s/copied.so", copy.folder);
+	to = open(copy.file, O_WRONLY | O_CREAT | O_CLOEXEC, 0700);
+	REQUIRE(from >= 0 && to >= 0);
+	while ((n = read(from, buffer, sizeof buffer)) > 0)
+		REQUIRE(write(to, buffer, (size_t)n) == n);
+	close(from);
+	close(to);
+	return copy;
+}
+
+static void remove_copy(const struct copy *copy)
+{
+	(void)unlink(copy->file);
+	CHECK_EQ_I64(rmdir(copy->folder), 0);
+}
+
+struct said {
+	char of_copy[64];
+	unsigned n;
+};
+
+static void on_copy(const char *file, const char *allocator, void *data)
+{
+	struct said *said = data;
+
+	if (strstr(file, "copied.so") == NULL)
+		return;
+	strncpy(said->of_copy, allocator, sizeof said->of_copy - 1);
+	said->n++;
+}
+
+/* The one thing that is said of COPY, which is loaded. */
+static void is_said_of(const char *what)
+{
+	struct said said = { "", 0 };
+
+	cmr_hooks_private_allocators(on_copy, &said);
+	CHECK_EQ_U64(said.n, 1);
+	CHECK_EQ_STR(said.of_copy, what);
+}
+
+CMR_TEST(a_file_that_has_gone_was_not_examined)
+{
+	struct copy copy = copy_of(FIXTURE("hidden_jemalloc"));
+	void *object = rig_open(copy.file, RTLD_NOW | RTLD_LOCAL);
+
+	refresh();
+	is_said_of("jemalloc");
+	remove_copy(&copy);
+	is_said_of("unreadable");
+	dlclose(object);
+}
+
+CMR_TEST(what_the_dynamic_symbols_tell_needs_no_file)
+{
+	struct copy copy = copy_of(FIXTURE("shown_mimalloc"));
+	void *object = rig_open(copy.file, RTLD_NOW | RTLD_LOCAL);
+
+	refresh();
+	remove_copy(&copy);
+	is_said_of("mimalloc");
+	dlclose(object);
+}
+
+CMR_TEST(a_name_that_led_from_another_folder_was_not_examined)
+{
+	struct copy copy = copy_of(FIXTURE("hidden_jemalloc"));
+	void *object;
+
+	refresh();
+	REQUIRE(chdir(copy.folder) == 0);
+	object = rig_open("./copied.so", RTLD_NOW | RTLD_LOCAL);
+	is_said_of("jemalloc");
+	REQUIRE(chdir("/") == 0);
+	is_said_of("unreadable");
+	dlclose(object);
+	remove_copy(&copy);
+}
+
+/* Gives FILE a table of names of BYTES at its end; the names in it are all "". */
+static void lengthen_names(const char *file, off_t bytes)
+{
+	int fd = open(file, O_RDWR | O_CLOEXEC);
+	ElfW(Ehdr) header;
+	ElfW(Shdr) section;
+	off_t end = lseek(fd, 0, SEEK_END);
+
+	REQUIRE(fd >= 0 && pread(fd, &header, sizeof header, 0) == sizeof header);
+	for (unsigned i = 0; i < header.e_shnum; i++) {
+		off_t at = (off_t)(header.e_shoff + i * sizeof section), of_names;
+
+		REQUIRE(pread(fd, &section, sizeof section, at) == sizeof section);
+		if (section.sh_type != SHT_SYMTAB)
+			continue;
+		of_names = (off_t)(header.e_shoff + section.sh_link * sizeof section);
+		REQUIRE(pread(fd, &section, sizeof section, of_names) == sizeof section);
+		section.sh_offset = (ElfW(Off))end;
+		section.sh_size = (ElfW(Xword))bytes;
+		REQUIRE(pwrite(fd, &section, sizeof section, of_names) == sizeof section);
+	}
+	REQUIRE(ftruncate(fd, end + bytes) == 0);
+	close(fd);
+}
+
+CMR_TEST(a_file_with_very_many_symbols_was_not_examined)
+{
+	struct copy copy = copy_of(FIXTURE("hidden_jemalloc"));
+	void *object;
+
+	lengthen_names(copy.file, (off_t)129 << 20); /* takes no room on the disk */
+	object = rig_open(copy.file, RTLD_NOW | RTLD_LOCAL);
+	refresh();
+	is_said_of("too large");
+	dlclose(object);
+	remove_copy(&copy);
+}
+
+CMR_TEST(every_object_is_looked_at_however_many_there_are)
+{
+	enum { MANY = 1100 };
+	static void *objects[MANY];
+	struct said said = { "", 0 };
+
+	refresh();
+	for (int i = 0; i < MANY; i++) { /* links to one file would be one object */
+		struct copy copy = copy_of(FIXTURE("shown_mimalloc"));
+
+		objects[i] = rig_open(copy.file, RTLD_NOW | RTLD_LOCAL);
+		remove_copy(&copy);
+	}
+	cmr_hooks_private_allocators(on_copy, &said);
+	CHECK_EQ_U64(said.n, MANY);
+	CHECK_EQ_STR(said.of_copy, "mimalloc");
+	for (int i = 0; i < MANY; i++)
 		dlclose(objects[i]);
 }
 

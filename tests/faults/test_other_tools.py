@@ -1,7 +1,8 @@
-"""Other tools that hook the interpreter's allocators, put on and taken off in every order."""
+"""Other tools that hook the allocators of Python or of the process, put on and off in every order."""
 
+import native_extension
 import pytest
-from faulty_worlds import extension
+from faulty_worlds import extension, library
 
 HOOKER = """
 import importlib.util, os, tracemalloc
@@ -21,6 +22,8 @@ REMOVED = [
     "take(); hooker.uninstall(0)",
     "hooker.uninstall(0); hooker.install(0); take()",
     "hooker.install(1); take(); hooker.uninstall(0)",
+    # Its hooks of mem and obj ask raw, where ours still are.
+    "hooker.uninstall(2); hooker.install(2); take()",
 ]
 #: What is put on top of ours, and taken away again or not.
 ON_TOP = [
@@ -94,7 +97,7 @@ def test_a_tool_takes_ours_away(tools, body):
     text = (
         START
         + "@pytest.fixture(scope='module', autouse=True)\ndef tool():\n"
-        + "    hookers.hooker.install(0)\n    yield\n\n"
+        + "    hookers.hooker.install(0)\n    hookers.hooker.install(2)\n    yield\n\n"
         + marked("test_removed", "3 MB", body)
         + marked("test_broken", "500 KB", "take()")
         + marked("test_kept", "3 MB", "take()")
@@ -121,3 +124,108 @@ def test_tracemalloc_stopped_during_a_test(tools):
 
 def test_tracemalloc_by_option(world):
     world.check(world.run(flags=["-Xtracemalloc=2"]))
+
+
+#: Ten million bytes in small objects: with their arenas, if those counted, it were 20.
+SMALL = "held = [bytes(480) for _ in range(20_000)]"
+ARENA_TOOLS = {
+    "removed in a test": ("hooker.uninstall_arenas(0)", "pass", "MEMORY PROBLEMS"),
+    "removed between tests": ("hooker.install_arenas(1)", "hooker.uninstall_arenas(0)", "PASSED"),
+    "removed from above ours": (
+        "hooker.install_arenas(1)",
+        "hooker.uninstall_arenas(1)",
+        "PASSED",
+    ),
+    "left on": ("hooker.install_arenas(1)", "pass", "PASSED"),
+}
+
+
+@pytest.mark.parametrize("steps", ARENA_TOOLS.values(), ids=ARENA_TOOLS)
+def test_a_tool_for_arenas(tools, steps):
+    """What arenas are made into counts, they themselves do not."""
+    inside, between, outcome = steps
+    text = (
+        f"{START}from hookers import hooker\nhooker.install_arenas(0)\n\n"
+        + marked("test_first", "14 MB", f"{inside}; {SMALL}")
+        + f"def test_between():\n    {between}\n\n"
+        + marked("test_kept", "14 MB", SMALL)
+        + marked("test_broken", "9 MB", SMALL)
+    )
+    result = tools.run(tests=text)
+    assert tools.project.outcomes(result) == {
+        "test_first": outcome,
+        "test_between": "PASSED",
+        "test_kept": "PASSED",
+        "test_broken": "MEMORY PROBLEMS",
+    }, result.outlines
+    if outcome != "PASSED":
+        result.stdout.fnmatch_lines(["*test_first*another tool removed the tracker's hooks*"])
+
+
+PATCHER = """
+import ctypes, importlib.util, os
+patcher = ctypes.CDLL(os.environ["FAULTS_PATCHER"])
+spec = importlib.util.spec_from_file_location("native", os.environ["FAULTS_NATIVE"])
+native = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(native)
+
+def install():
+    assert patcher.patcher_install() > 20
+
+def take():
+    native.run(bytes.fromhex(os.environ["FAULTS_MILLION"]))
+"""
+REPLACED = (
+    "*test_unknown*another tool has replaced malloc in * libraries: calls from them are not *"
+)
+
+
+@pytest.fixture
+def patcher(world):
+    million = native_extension.program(("malloc", 0, 10**6), ("free", 0))
+    world.environment["FAULTS_PATCHER"] = library("patcher")
+    world.environment["FAULTS_MILLION"] = million.hex()
+    world.project.write("tool.py", PATCHER)
+    return world
+
+
+def patched(name, limit, body):
+    return f"@pytest.mark.limit_memory({limit!r})\ndef {name}():\n    {body}\n\n"
+
+
+PATCHED = {
+    "there before and for ever": ("install()", "take()", "pass", False),
+    "leaves between tests": ("install()", "take()", "patcher.patcher_leave()", True),
+    "comes and goes in a test": (
+        "pass",
+        "install(); take(); patcher.patcher_leave()",
+        "pass",
+        True,
+    ),
+    "comes in a test and stays": ("pass", "install()", "pass", False),
+    "comes in a test and leaves": ("pass", "install()", "patcher.patcher_leave()", True),
+}
+
+
+@pytest.mark.parametrize("steps", PATCHED.values(), ids=PATCHED)
+def test_a_tool_that_replaces_malloc_in_all_libraries(patcher, steps):
+    """While it does, limits that were not reached are not known to be kept; then all is as ever."""
+    before, inside, between, gone = steps
+    text = (
+        f"import pytest\nfrom tool import *\n{before}\n\n"
+        + patched("test_unknown", "3 MB", inside)
+        + f"def test_between():\n    {between}\n\n"
+        + patched("test_kept", "3 MB", "take()")
+        + patched("test_broken", "500 KB", "take()")
+    )
+    result = patcher.run(tests=text)
+    assert patcher.project.outcomes(result) == {
+        "test_unknown": "MEMORY PROBLEMS",
+        "test_between": "PASSED",
+        "test_kept": "PASSED" if gone else "MEMORY PROBLEMS",
+        "test_broken": "MEMORY PROBLEMS",
+    }, result.outlines
+    result.stdout.fnmatch_lines([REPLACED])
+    reported = "*test_broken*limited to 500.0KiB but allocated 97?.?KiB*"
+    unknown = REPLACED.replace("test_unknown", "test_broken")
+    result.stdout.fnmatch_lines([reported if gone else unknown])

@@ -4,6 +4,7 @@ While one lives, the tracker keeps the numbers of all stacks: in a long run of a
 would fill its tables, and later tests could not be measured.
 """
 
+import os
 import subprocess
 import sys
 
@@ -65,11 +66,28 @@ def pytest_sessionstart(session):
 """
 
 
+#: In make asan-python the whole process has a sanitizer, and is measured all the same.
+TRACK = ["-o", "memray_sanitizer=track"] if os.environ.get("CMEMRAY_TEST_SANITIZED") else []
+
+
 def test_nothing_lives_on(tmp_path):
     (tmp_path / "test_them.py").write_text(TESTS)
     (tmp_path / "conftest.py").write_text(CONFTEST)
     done = subprocess.run(
-        [sys.executable, "-P", "-m", "pytest", "--memray", "-p", "no:cacheprovider", "-rA", "-s"],
+        [
+            *(
+                sys.executable,
+                "-P",
+                "-m",
+                "pytest",
+                "--memray",
+                "-p",
+                "no:cacheprovider",
+                "-rA",
+                "-s",
+            ),
+            *TRACK,
+        ],
         cwd=tmp_path,
         capture_output=True,
         text=True,

@@ -29,6 +29,9 @@ MODES = {
     ),
 }
 
+#: In make asan-python the whole process has a sanitizer, and is measured all the same.
+TRACK = ("-o", "memray_sanitizer=track") if os.environ.get("CMEMRAY_TEST_SANITIZED") else ()
+
 pytestmark = pytest.mark.xdist_group("public_suites")
 
 
@@ -68,6 +71,6 @@ def plain(tmp_path_factory) -> dict[str, str]:
 @pytest.mark.parametrize("mode", MODES)
 def test_same_outcomes(tmp_path, plain, mode):
     arguments, probe = MODES[mode]
-    measured = _outcomes(tmp_path, arguments, probe)
+    measured = _outcomes(tmp_path, (*arguments, *TRACK), probe)
     assert {test: outcome for test, outcome in measured.items() if outcome != plain.get(test)} == {}
     assert measured.keys() == plain.keys()

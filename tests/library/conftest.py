@@ -1,11 +1,27 @@
 """Fixtures of these tests are in tests/fixtures."""
 
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+
+import pytest
 
 HERE = Path(__file__).resolve().parent
 for folder in (HERE, HERE.parent / "fixtures"):
     if str(folder) not in sys.path:
         sys.path.insert(0, str(folder))
 
-from shared_fixtures import native, run_python  # noqa: E402, F401
+from shared_fixtures import native, run_python, undisturbed  # noqa: E402, F401
+
+#: Tests that have threads of their own, which are to take turns.
+_OF_THREADS = {"test_threads", "test_nested"}
+
+
+@pytest.fixture(autouse=True)
+def _undisturbed(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Exact numbers are not to have in them what a test runner's own thread allocates."""
+    if request.node.path.stem in _OF_THREADS:
+        yield
+        return
+    with undisturbed():
+        yield

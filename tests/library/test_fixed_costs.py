@@ -31,4 +31,4 @@ def test_start_and_stop_cost_the_same_with_two_hundred_shared_objects(native, tm
     paths = [str(shutil.copyfile(native.__file__, tmp_path / f"object_{i}.so")) for i in range(200)]
     command = [sys.executable, "-P", "-c", SHARED_OBJECTS, *paths]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
-    assert float(done.stdout) < 2
+    assert float(done.stdout) < 3

@@ -117,7 +117,7 @@ def test_nested_hundreds_of_times(native):
     with cmemray.measure() as outer:
         native.run(once)
         for _ in range(300):
-            with cmemray.measure() as inner:
+            with cmemray.measure(threads="test") as inner:
                 native.run(again)
             assert inner.peak == 500
     assert outer.leaked >= 1000

@@ -24,6 +24,9 @@ _NUMPY_STOCK = 256  # bytes
 #: few objects then, and takes or leaves some of those that the interpreter keeps for reuse.
 _MESSAGES = 2048  # bytes
 
+#: In make asan-python the whole process has a sanitizer, and is measured all the same.
+_TRACK = ("-o", "memray_sanitizer=track") if os.environ.get("CMEMRAY_TEST_SANITIZED") else ()
+
 pytestmark = pytest.mark.skipif(
     bool(sysconfig.get_config_var("Py_GIL_DISABLED")),
     reason="free lists belong to threads in a free-threaded build and cannot be emptied for all",
@@ -52,7 +55,7 @@ def _run(folder: Path, *arguments: str, limits=None, fragment=False) -> dict[str
     done = subprocess.run(
         [
             *(sys.executable, "-P", "-m", "pytest", "--memray", "--hide-memray-summary"),
-            *("--junitxml=out.xml", "--rootdir=.", "-p", "no:cacheprovider", *arguments),
+            *("--junitxml=out.xml", "--rootdir=.", "-p", "no:cacheprovider", *_TRACK, *arguments),
         ],
         cwd=folder,
         env=environment,

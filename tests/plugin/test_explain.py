@@ -68,6 +68,19 @@ def test_files_below_the_root_are_shown_relative_to_it() -> None:
     assert PATHS.shown(NUMPY.filename) == NUMPY.filename
 
 
+def test_what_reports_a_subtest_is_machinery_and_a_namesake_is_not() -> None:
+    site = "/venv/lib/python3.12/site-packages"
+    case = Frame("subTest", os.path.join(os.path.dirname(os.__file__), "unittest", "case.py"), 1)
+    for report in (
+        Frame("addSubTest", f"{site}/_pytest/unittest.py", 1),
+        Frame("__exit__", f"{site}/_pytest/subtests.py", 1),
+        Frame("_addSubTest", f"{site}/pytest_subtests/plugin.py", 1),
+    ):
+        assert explain.is_machinery((JSON, report, case, TEST, PYTEST), PATHS)
+    for other in (Frame("addSubTest", ROWS.filename, 1), Frame("f", f"{ROOT}/subtests.py", 1)):
+        assert not explain.is_machinery((JSON, other, TEST, PYTEST), PATHS)
+
+
 def test_the_innermost_own_frame_is_to_blame() -> None:
     assert explain.own_frame((JSON, ROWS, TEST, PYTEST), PATHS) == ROWS
 

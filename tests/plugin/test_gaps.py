@@ -27,7 +27,8 @@ class Core:
         return getattr(core, name)
     def private_allocators(self):
         return [
-            ("/lib/libb.so", "mimalloc"), ("/lib/liba.so", "own malloc"), ("/lib/libb.so", "jemalloc")
+            ("/lib/libb.so", "mimalloc"), ("/lib/liba.so", "own malloc"), ("/lib/libb.so", "jemalloc"),
+            ("/lib/libd.so", "too large"), ("/lib/libc1.so", "unreadable"), ("", "unreadable"),
         ]
 
 cmemray._load.core = Core()
@@ -42,12 +43,16 @@ def test_gaps_of_the_process_are_said_once(project, need, workers: str) -> None:
     result.assert_outcomes(passed=4)
     lines = result.outlines
     start = next(i for i, line in enumerate(lines) if "MEMRAY NOTES" in line)
-    assert lines[start + 1 : start + 4] == [
+    assert lines[start + 1 : start + 7] == [
         "Python stacks are not available: unknown layout",
+        "not all libraries were examined for allocators of their own",
         "liba.so contains a malloc of its own: what it hands out is not measured, only the memory "
         "that it maps",
         "libb.so contains jemalloc and mimalloc: what they hand out is not measured, only the "
         "memory that they map",
+        "libc1.so was not examined for an allocator of its own: its file cannot be read",
+        "libd.so was not examined for an allocator of its own: it has more symbols or constants "
+        "than are looked through",
     ]
     assert sum("unknown layout" in line for line in lines) == 1
 
@@ -65,8 +70,11 @@ def test_gaps_are_properties_of_the_junit_test_suite(project) -> None:
     found = [one.get("value", "") for one in tree.findall("testsuite/properties/property")]
     assert [text.partition(":")[0] for text in found] == [
         "Python stacks are not available",
+        "not all libraries were examined for allocators of their own",
         "liba.so contains a malloc of its own",
         "libb.so contains jemalloc and mimalloc",
+        "libc1.so was not examined for an allocator of its own",
+        "libd.so was not examined for an allocator of its own",
     ]
 
 

@@ -8,7 +8,7 @@ import textwrap
 
 import pytest
 import verdict_table
-from verdict_table import Case
+from verdict_table import MEMORY, Case
 
 #: Where objects can be followed.
 OBJECTS = sys.version_info >= (3, 13, 3) and not sysconfig.get_config_var("Py_GIL_DISABLED")
@@ -43,8 +43,8 @@ class Kind:
     prefix: str = ""
     suffix: str = ""
     plugin: str = ""
-    #: What runs it keeps objects for every test, made in the middle of it.
-    keeps: bool = False
+    #: The oldest pytest that has such tests.
+    pytest: int = 0
 
     def source(self, case: Case) -> str:
         """One test."""
@@ -70,18 +70,22 @@ KINDS = {
         "TestIt::",
     ),
     "subtests": Kind(
-        "    def {name}(self):\n        with self.subTest(n=1):\n            bytearray(10)\n"
-        "        {body}\n",
+        "    def {name}(self):\n        for n in (1, 2):\n            with self.subTest(n=n):\n"
+        "                bytearray(10)\n        {body}\n",
         _CASE,
         "TestIt::",
-        keeps=True,
+    ),
+    "subtests_fixture": Kind(
+        "def {name}(subtests):\n    for n in (1, 2):\n        with subtests.test(n=n):\n"
+        "            bytearray(10)\n    {body}\n",
+        pytest=9,
     ),
     "hypothesis": Kind(
-        "@once\n@given(st.booleans())\ndef {name}(b):\n    {body}\n",
+        "@several\n@given(st.lists(st.integers()))\ndef {name}(numbers):\n    {body}\n",
         "from hypothesis import Phase, given, settings, strategies as st\n\n"
-        "once = settings(max_examples=1, database=None, deadline=None, phases=[Phase.generate])\n\n",
+        "several = settings(max_examples=3, database=None, deadline=None, derandomize=True,\n"
+        "                   phases=[Phase.generate])\n\n",
         plugin="_hypothesis_pytestplugin",
-        keeps=True,
     ),
     "anyio": Kind(
         "@pytest.mark.anyio\nasync def {name}():\n    {body}\n",
@@ -155,11 +159,8 @@ def words(lines: list[str]) -> dict[str, str]:
     }
 
 
-def check(
-    result: pytest.RunResult, prefix: str = "", suffix: str = "", cases: list[Case] | None = None
-) -> None:
-    played = list(verdict_table.cases()) if cases is None else cases
-    table = {prefix + one.name + suffix: one.word(OBJECTS) for one in played}
+def check(result: pytest.RunResult, kind: str, prefix: str = "", suffix: str = "") -> None:
+    table = {prefix + one.name + suffix: one.word(OBJECTS, kind) for one in verdict_table.cases()}
     # Skips are folded into one line for each place in the file.
     skipped = {name for name, word in table.items() if word == "SKIPPED"}
     found = words(result.outlines)
@@ -180,12 +181,69 @@ ARGUMENTS = ("-rA", "--tb=no", "-W", "ignore")
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_table(project, need, kind: str) -> None:
     how = KINDS[kind]
+    if int(pytest.__version__.partition(".")[0]) < how.pytest:
+        pytest.skip(f"such tests are of pytest {how.pytest}")
     plugins = (need(how.plugin),) if how.plugin else ()
     project.write("conftest.py", CONFTEST)
-    cases = [one for one in verdict_table.cases() if one.marker != "objects" or not how.keeps]
-    source = HEADER + how.header + "".join(map(how.source, cases))
+    source = HEADER + how.header + "".join(map(how.source, verdict_table.cases()))
     result = project.run_tests(source, *ARGUMENTS, plugins=plugins)
-    check(result, how.prefix, how.suffix, cases)
+    check(result, kind, how.prefix, how.suffix)
+
+
+#: Each example, or subtest, is within its limits by itself; ten of them are not. Leaks are judged by call
+#: stack, of which hypothesis has a few.
+SEVERAL = """
+import unittest
+
+KEPT = []
+
+def keep():
+    KEPT.append(bytearray(1_000_000))
+
+class TestIt(unittest.TestCase):
+    @pytest.mark.limit_memory("4 MB")
+    def test_memory(self):
+        for n in range(COUNT):
+            with self.subTest(n=n):
+                keep()
+
+    @pytest.mark.limit_leaks("2 MB")
+    def test_leaks(self):
+        for n in range(COUNT):
+            with self.subTest(n=n):
+                keep()
+"""
+EXAMPLES = """
+from hypothesis import Phase, given, settings, strategies as st
+
+several = settings(max_examples=COUNT, database=None, deadline=None, derandomize=True,
+                   phases=[Phase.generate])
+
+@pytest.mark.limit_memory("4 MB")
+@several
+@given(st.lists(st.integers()))
+def test_memory(numbers):
+    keep()
+
+@pytest.mark.limit_leaks("2 MB")
+@several
+@given(st.lists(st.integers()))
+def test_leaks(numbers):
+    keep()
+"""
+
+
+@pytest.mark.parametrize("kind", ["subtests", "hypothesis"])
+@pytest.mark.parametrize(("count", "word"), [(1, "PASSED"), (10, MEMORY)])
+def test_examples_and_subtests_are_one_test(
+    project, need, kind: str, count: int, word: str
+) -> None:
+    is_case = kind == "subtests"
+    source = SEVERAL if is_case else SEVERAL.partition("class")[0] + EXAMPLES
+    plugins = () if is_case else (need(KINDS[kind].plugin),)
+    result = project.run_tests(f"COUNT = {count}\n{source}", *ARGUMENTS, plugins=plugins)
+    prefix = "TestIt::" if is_case else ""
+    assert words(result.outlines) == {f"{prefix}test_memory": word, f"{prefix}test_leaks": word}
 
 
 def markers() -> dict[str, tuple[str, ...]]:
@@ -201,7 +259,7 @@ def test_the_table_of_doctests(project) -> None:
         text = "".join(f"    >>> {line}\n" for line in lines.splitlines())
         source += f'def {one.name}():\n    """\n{text}    """\n\n'
     project.write("shop.py", source)
-    check(project.run("--doctest-modules", *ARGUMENTS), "shop.")
+    check(project.run("--doctest-modules", *ARGUMENTS), "doctest", "shop.")
 
 
 def test_the_table_of_other_items(project) -> None:
@@ -210,7 +268,7 @@ def test_the_table_of_other_items(project) -> None:
         "all.sheet",
         "\n---\n".join(f"{one.name}:\n{one.source}" for one in verdict_table.cases()),
     )
-    check(project.run(*ARGUMENTS))
+    check(project.run(*ARGUMENTS), "item")
 
 
 def test_every_kind_of_the_table_is_run() -> None:

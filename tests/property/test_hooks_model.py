@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from model import ANONYMOUS, NORESERVE, PAGE, PRIVATE, PROT_READ, PROT_WRITE, SHARED, Model
 from native_extension import program
-from shared_fixtures import undisturbed
+from shared_fixtures import FREE_THREADED, undisturbed
 
 from cmemray._load import core
 
@@ -13,6 +13,8 @@ SLOTS = 12
 LIBC = ("malloc", "calloc", "posix_memalign", "aligned_alloc", "memalign", "reallocarray", "valloc")
 PYTHON = ("raw_malloc", "mem_malloc", "obj_malloc", "raw_calloc", "mem_calloc", "obj_calloc")
 READ_WRITE = PROT_READ | PROT_WRITE
+#: Where nothing keeps other threads from running, those of the test runner are left out.
+OWN_THREADS = core.THREADS_TEST if FREE_THREADED else core.THREADS_ALL
 FLAGS = (PRIVATE | ANONYMOUS, PRIVATE | ANONYMOUS | NORESERVE, SHARED | ANONYMOUS)
 
 BASES = {"requested": core.BASIS_REQUESTED, "system": core.BASIS_SYSTEM}
@@ -95,7 +97,7 @@ def mapping_programs(draw):
 
 def measured(native, steps, program, *, basis="requested", exact=True):
     """A region around the program, and what it should have counted."""
-    region = core.Region(basis=BASES[basis], exact=exact)
+    region = core.Region(basis=BASES[basis], exact=exact, threads=OWN_THREADS)
     with undisturbed():
         region.start()
         native.run(program)
@@ -141,7 +143,7 @@ def test_mappings(native, data, basis):
 @given(steps=programs(operations=(*LIBC, "strdup", "raw_malloc", "raw_calloc")))
 def test_a_foreign_thread(native, steps):
     whole = program(*steps)
-    region = core.Region(exact=True)
+    region = core.Region(exact=True, threads=OWN_THREADS)
     with undisturbed():
         region.start()
         native.run_in_thread(whole)
@@ -156,7 +158,7 @@ def test_nested(native, inner, outer):
     """The inner measurement sees its own program only; the outer one sees both."""
     moved = [(op, slot + 100, *rest) for op, slot, *rest in inner]
     before, after = program(*outer), program(*moved)
-    regions = core.Region(exact=True), core.Region(exact=True)
+    regions = [core.Region(exact=True, threads=OWN_THREADS) for _ in range(2)]
     with undisturbed():
         regions[0].start()
         native.run(before)

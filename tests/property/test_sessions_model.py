@@ -3,6 +3,9 @@
 Rules only write a plan, which is then run in one go: between its steps nothing is allocated but what they
 say. Threads take turns, in the order of the plan, so that every number is known. A naive model of each
 measurement runs the steps it was open for.
+
+Free-threaded builds have no stock of bound methods: each turn makes one, of fewer than 64 bytes, and drops
+it, which every open measurement sees. What is left at the end is the same to the byte.
 """
 
 import functools
@@ -20,12 +23,13 @@ from hypothesis.stateful import (
 )
 from model import ANONYMOUS, PAGE, PRIVATE, PROT_READ, PROT_WRITE, Model
 from native_extension import program
-from shared_fixtures import needs_gil
-from test_hooks_model import BASES, LIBC, NAMES, PYTHON
+from shared_fixtures import FREE_THREADED
+from test_hooks_model import BASES, LIBC, PYTHON
 
 from cmemray._load import core
 
 THREADS = 4
+OF_A_TURN = 64 if FREE_THREADED else 0
 SLOTS = 24
 MOST_OPEN = 8
 READ_WRITE = PROT_READ | PROT_WRITE
@@ -185,19 +189,23 @@ class Sessions(RuleBasedStateMachine):
         finally:
             self.native.clear()
         for region, model in self.ended:
-            check(region, model)
+            check(region, model, turns=len(self.plan))
 
 
-def check(region, model):
+def check(region, model, turns):
     usage = region.usage()
-    assert [usage[name] for name in NAMES] == [
-        *(model.peak, model.peak_blocks, model.current, model.blocks, model.total, model.count)
-    ]
+    assert (usage["current"], usage["current_blocks"]) == (model.current, model.blocks)
+    blocks = turns if FREE_THREADED else 0
+    # One thread is at its turn, and the others may still hold what they called last.
+    assert 0 <= usage["peak"] - model.peak <= OF_A_TURN * THREADS
+    assert 0 <= usage["peak_blocks"] - model.peak_blocks <= min(blocks, THREADS)
+    assert 0 <= usage["total"] - model.total <= OF_A_TURN * turns
+    assert 0 <= usage["count"] - model.count <= blocks
     assert not any(region.losses().values())
     if usage["sampling_period"] == 1:
         assert sum(row[0] for row in region.leaks()) == model.current
         assert sum(row[1] for row in region.leaks()) == model.blocks
-        assert sum(row[0] for row in region.locations_at_peak()) == model.peak
+        assert sum(row[0] for row in region.locations_at_peak()) == usage["peak"]
 
 
 class MixedSessions(Sessions):
@@ -216,10 +224,8 @@ def untraced():
 class TestSessions:
     """Skipped where the extension cannot be built."""
 
-    @needs_gil
     def test_requested(self, native):
         run_state_machine_as_test(Sessions, settings=untraced())
 
-    @needs_gil
     def test_both_bases(self, native):
         run_state_machine_as_test(MixedSessions, settings=untraced())

@@ -16,7 +16,7 @@ RunTool = Callable[..., tuple[int, str]]
 def run_tool(tmp_path: Path) -> RunTool:
     def run(name: str, *arguments: str | Path) -> tuple[int, str]:
         command = [sys.executable, str(ROOT / "tools" / name), *map(str, arguments)]
-        result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+        result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
         return result.returncode, result.stdout + result.stderr
 
     return run

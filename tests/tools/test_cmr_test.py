@@ -34,7 +34,7 @@ def binary(tmp_path_factory):
 
 
 def run(binary, *arguments):
-    result = subprocess.run([binary, *arguments], capture_output=True, text=True, timeout=60)
+    result = subprocess.run([binary, *arguments], capture_output=True, text=True, timeout=300)
     return result.returncode, result.stdout
 
 

@@ -2,8 +2,9 @@
 
 Told by the environment: SUITE_PROBE_OUT, a JSON file to write; SUITE_PROBE_MARKER and
 SUITE_PROBE_LIMIT, a limit marker for every test; SUITE_PROBE_PEAKS, a JSON file of bytes by test
-id, when each test's limit is twice its own peak. Works with every pytest since 7.2 and imports
-nothing that a suite might not have loaded.
+id, when each test's limit is twice its own peak; SUITE_PROBE_ONLY, a JSON file of the ids of those
+tests that are to run, when not all are. Works with every pytest since 7.2 and imports nothing that a
+suite might not have loaded.
 """
 
 import json
@@ -15,6 +16,7 @@ _OUT = os.environ.get("SUITE_PROBE_OUT", "")
 _MARKER = os.environ.get("SUITE_PROBE_MARKER", "")
 _LIMIT = os.environ.get("SUITE_PROBE_LIMIT", "")
 _PEAKS = os.environ.get("SUITE_PROBE_PEAKS", "")
+_ONLY = os.environ.get("SUITE_PROBE_ONLY", "")
 #: Below this a limit would judge noise: a warning filter, a cache that grows by one entry.
 _LEAST_LIMIT = 16 * 1024
 
@@ -26,7 +28,11 @@ _peaks: dict[str, int] = {}
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
-    """Mark every test, before any plugin looks at the markers."""
+    """Choose tests, and mark every one before any plugin looks at the markers."""
+    if _ONLY:
+        with open(_ONLY, encoding="utf-8") as file:
+            only = set(json.load(file))
+        items[:] = [item for item in items if item.nodeid in only]
     if not _MARKER:
         return
     peaks = {}

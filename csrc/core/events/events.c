@@ -112,7 +112,7 @@ static __attribute__((noinline)) bool put_exact(struct cmr_plane *plane,
 	return done;
 }
 
-/* The same for a small block that was sampled. */
+/* The same for a small block that was sampled, not in exact mode. */
 static __attribute__((noinline)) bool put_sampled(struct cmr_plane *plane,
 						  struct cmr_thread_view *view, uintptr_t address,
 						  size_t size, uint32_t location)
@@ -124,7 +124,7 @@ static __attribute__((noinline)) bool put_sampled(struct cmr_plane *plane,
 	uint64_t surplus;
 	bool done;
 
-	if (located == NULL || size > CMR_SMALL_MAX || view->exact)
+	if (located == NULL)
 		return false;
 	block.weight = cmr_sample_weight(size, view->period_log2);
 	surplus = block.weight - size;
@@ -251,12 +251,13 @@ static __attribute__((noinline)) void keep_alloc(struct cmr_plane *plane,
 						 struct cmr_thread *thread, uintptr_t address,
 						 size_t size, uint32_t location)
 {
+	struct cmr_thread_view *view = &thread->view[plane->id];
 	struct cmr_block block;
 
-	if (location != 0 &&
-	    put_sampled(plane, &thread->view[plane->id], address, size, location))
+	if (location != 0 && size <= CMR_SMALL_MAX && !view->exact &&
+	    put_sampled(plane, view, address, size, location))
 		return;
-	if (put(plane, &thread->view[plane->id], address, size, location, &block) &&
+	if (put(plane, view, address, size, location, &block) &&
 	    !book_passed(plane, thread, NULL, &block))
 		cmr_booking_add(plane, CMR_FOR_ALL, &block, thread);
 }

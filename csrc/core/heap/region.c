@@ -305,6 +305,8 @@ static void enter(struct cmr_plane *plane, struct cmr_region *region, int slot,
 	region->slot = slot;
 	cmr_losses_read(&region->losses_at_start);
 	region->losses_at_start.hooks = 0; /* an object that was not patched then is not now */
+	region->losses_at_start.replaced -=
+		atomic_load_explicit(&cmr_loss_replaced_now, memory_order_relaxed);
 	set_root(region, true);
 
 	cmr_biased_take_slow(&plane->lock, &self->view[plane->id].seat);

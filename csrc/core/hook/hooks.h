@@ -5,6 +5,10 @@
  * is patched only if it holds the known original, or is lazy and still points into its own object's
  * PLT. Never patched: ld.so, the vdso, and the object that contains this code (by address).
  *
+ * Another tool that patches slots may have been there before, or come later. What it put into a slot
+ * stays: with ours on top the tool would be blind, and it may put back or unload at any time what ours
+ * would call. Its objects are counted (os/losses.h, `replaced`), and patched once it has left.
+ *
  * The original of a function is the first definition in the global scope (dynsym entry with a
  * section), so preloaded allocators keep working and canonical PLT stubs are not taken for it.
  *
@@ -37,11 +41,11 @@ extern struct cmr_originals cmr_original;
 struct cmr_hook_report {
 	size_t objects; /* objects known now */
 	size_t slots;   /* slots patched since load */
-	size_t failed;  /* objects that could not be patched (mprotect refused, damaged) */
+	size_t failed;  /* objects that could not be patched (mprotect refused, constant slots, damaged) */
 };
 
-/* Patches all loaded objects on the first call, later only those loaded since (30 ns when none
- * were). Fills OUT (may be NULL). Takes the loader's locks: call it with no lock held and never
+/* Patches all loaded objects on the first call, later only those loaded since and those whose slots
+ * somebody else has changed (a few nanoseconds for each object when there are none). Fills OUT (may be NULL). Takes the loader's locks: call it with no lock held and never
  * from a hook. Fails only when the process has no malloc or free that could be found. */
 enum cmr_status cmr_hooks_refresh(struct cmr_hook_report *out, struct cmr_error *err) CMR_CHECKED;
 
@@ -109,8 +113,9 @@ void cmr_hooks_lookups(void (*visit)(const char *, const char *, void *), void *
 
 /* Objects with an allocator of their own, whose blocks no slot leads to: calls VISIT(file, allocator,
  * data) for each of each object, in load order and outside the loader's locks. "own malloc" is one of a
- * kind that is not known. Reads files (milliseconds); never from a hook. An interpreter that has mimalloc
- * built in is among them. */
+ * kind that is not known. Instead of an allocator, where none was found: "unreadable", the file could not
+ * be looked through (file "": nor could the list of objects), or "too large", not all of it was. Reads
+ * files (milliseconds); never from a hook. An interpreter that has mimalloc built in is among them. */
 void cmr_hooks_private_allocators(void (*visit)(const char *, const char *, void *), void *data);
 
 #endif

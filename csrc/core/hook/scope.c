@@ -1,13 +1,11 @@
 /* Which loaded objects does an object need? A graph of file names, walked only in the rare process
- * in which a name is defined more than once. */
+ * in which a name is defined more than once. And whose is an address? */
 #include "hook/scope.h"
 
 #include <string.h>
 
 #include "os/losses.h"
 #include "os/memory.h"
-
-#define MAX_OBJECTS 2048
 
 struct member {
 	const ElfW(Dyn) *dynamic;
@@ -18,7 +16,8 @@ struct member {
 
 struct graph {
 	struct member *members;
-	size_t n;
+	size_t n, capacity;
+	bool overrun;
 	const char *name;
 	uintptr_t original;
 	bool defined; /* by some member */
@@ -27,14 +26,17 @@ struct graph {
 static int add_member(struct dl_phdr_info *info, size_t size, void *data)
 {
 	struct graph *graph = data;
-	struct member *member = &graph->members[graph->n];
+	struct member *member;
 	struct cmr_elf elf;
 
 	(void)size;
-	if (graph->n == MAX_OBJECTS)
-		return 1;
 	if (!cmr_elf_read(&elf, info))
 		return 0;
+	if (graph->n == graph->capacity) {
+		graph->overrun = true;
+		return 1;
+	}
+	member = &graph->members[graph->n];
 	member->dynamic = elf.dynamic;
 	member->strings = elf.strings;
 	member->name = strrchr(elf.name, '/') != NULL ? strrchr(elf.name, '/') + 1 : elf.name;
@@ -96,19 +98,59 @@ static bool reaches_definition(struct graph *graph, const ElfW(Dyn) *from)
 	return false;
 }
 
+static int count(struct dl_phdr_info *info, size_t size, void *data)
+{
+	size_t *n = data;
+
+	(void)info;
+	(void)size;
+	(*n)++;
+	return 0;
+}
+
 bool cmr_scope_is_ambiguous(const struct cmr_elf *from, const char *name, uintptr_t original)
 {
 	struct graph graph = { .name = name, .original = original };
-	const size_t bytes = MAX_OBJECTS * sizeof *graph.members;
-	bool ambiguous;
+	bool ambiguous = true;
+	size_t bytes;
 
+	dl_iterate_phdr(count, &graph.capacity); /* the caller has the loader's lock: none will be more */
+	bytes = graph.capacity * sizeof *graph.members;
 	graph.members = cmr_memory_map(bytes);
-	if (graph.members == NULL) {
-		cmr_lose(CMR_LOSS_hooks); /* the slot is left alone, and nobody will look again */
-		return true;
+	if (graph.members != NULL) {
+		dl_iterate_phdr(add_member, &graph);
+		if (!graph.overrun)
+			ambiguous = graph.defined && reaches_definition(&graph, from->dynamic);
+		cmr_memory_unmap(graph.members, bytes);
 	}
-	dl_iterate_phdr(add_member, &graph);
-	ambiguous = graph.defined && reaches_definition(&graph, from->dynamic);
-	cmr_memory_unmap(graph.members, bytes);
+	if (graph.members == NULL || graph.overrun)
+		cmr_lose(CMR_LOSS_hooks); /* the slot is left alone, and nobody will look again */
 	return ambiguous;
+}
+
+struct home {
+	uintptr_t address;
+	const char *name;
+	bool defines; /* NAME */
+};
+
+static int look_for_home(struct dl_phdr_info *info, size_t size, void *data)
+{
+	struct home *home = data;
+	struct cmr_elf elf;
+
+	(void)size;
+	cmr_elf_view(&elf, info);
+	if (!cmr_elf_contains(&elf, home->address, 0))
+		return 0;
+	home->defines = cmr_elf_read(&elf, info) && cmr_elf_find(&elf, home->name) != NULL;
+	return 1;
+}
+
+bool cmr_scope_is_definition(const char *name, uintptr_t address)
+{
+	struct home home = { .address = address, .name = name };
+
+	dl_iterate_phdr(look_for_home, &home);
+	return home.defines;
 }

@@ -42,15 +42,27 @@
 #error "relocation numbers of this processor are not known"
 #endif
 
+/* One slot of an object speaks for all: as long as it holds what was seen in it last, the object is as
+ * it was. Other tools that patch slots exchange the allocating functions of all objects. */
+struct witness {
+	uintptr_t slot, value;
+	/* In order of preference. */
+	enum held {
+		UNHELD,   /* there is none */
+		SOFT,     /* ours, but the program or the loader may change it, or no memory is at stake */
+		OURS,     /* our wrapper: if that goes, calls pass by us */
+		REPLACED, /* another tool's function */
+	} held;
+};
+
 /* An object that was looked at. */
 struct known {
 	uintptr_t base;
 	const void *dynamic;
-	uintptr_t print;   /* of its tables: another file at the same place differs */
-	uintptr_t slot;    /* one that was patched, 0 = none */
-	uintptr_t wrapper; /* what it was given */
-	uint32_t pass;     /* last one that met it */
-	bool unsettled;    /* still being loaded when it was looked at */
+	uintptr_t print; /* of its tables: another file at the same place differs */
+	struct witness witness;
+	uint32_t pass;  /* last one that met it */
+	bool unsettled; /* still being loaded when it was looked at */
 };
 
 static struct {
@@ -60,6 +72,12 @@ static struct {
 	uint32_t pass;
 	size_t n_unsettled;
 	size_t slots, failed;
+	/* What was said in a pass of a value in a slot of a hook. */
+	struct {
+		uint32_t pass;
+		uintptr_t value;
+		bool is_definition;
+	} asked[CMR_N_HOOKS];
 	_Atomic uintptr_t loader, vdso; /* load addresses; written outside the loader's lock */
 	_Atomic uint32_t order; /* hands what is above from one thread's pass to the next */
 } state;
@@ -80,11 +98,13 @@ struct walk {
 struct patch {
 	const struct cmr_elf *elf;
 	bool relocated;
-	bool opened;    /* RELRO was made writable by us */
-	bool refused;   /* and that failed */
+	bool opened;     /* RELRO was made writable by us */
+	bool refused;    /* and that failed */
+	bool unwritable; /* there is a slot among code or constants (text relocations) */
 	bool unsettled;
 	size_t n_slots;
-	uintptr_t slot, wrapper; /* one of them */
+	struct witness witness;
+	enum cmr_hook_index witness_index;
 };
 
 static bool is_in_relro(const struct cmr_elf *elf, uintptr_t slot)
@@ -97,8 +117,12 @@ static bool open_slot(struct patch *patch, uintptr_t slot)
 {
 	const struct cmr_elf *elf = patch->elf;
 
-	if (!is_in_relro(elf, slot))
-		return cmr_elf_contains(elf, slot, PF_W);
+	if (!is_in_relro(elf, slot)) {
+		bool writable = cmr_elf_contains(elf, slot, PF_W);
+
+		patch->unwritable |= !writable;
+		return writable;
+	}
 	if (patch->opened)
 		return true;
 	if (patch->refused || patch->unsettled)
@@ -156,12 +180,52 @@ static bool is_plain(const ElfW(Rela) *rela, unsigned kind)
 	return rela->r_addend == 0;
 }
 
+/* Whether calls of the function make memory come or go. */
+static bool is_of_memory(enum cmr_hook_index index)
+{
+	return index <= CMR_HOOK_mprotect || index >= CMR_HOOK__Znwm;
+}
+
+/* Whether VALUE is what the loader can have bound the name of hook INDEX to. Slots of most objects hold
+ * the same value, so that each is asked for once in a pass. */
+static bool is_definition(enum cmr_hook_index index, uintptr_t value)
+{
+	if (state.asked[index].pass != state.pass || state.asked[index].value != value) {
+		state.asked[index].pass = state.pass;
+		state.asked[index].value = value;
+		state.asked[index].is_definition =
+			cmr_scope_is_definition(cmr_hook_table[index].name, value);
+	}
+	return state.asked[index].is_definition;
+}
+
+/* Whether VALUE, which is not the original, is another tool's in a slot of KIND. A pointer in the data of
+ * a program is the program's own to set. */
+static bool is_replaced(const struct cmr_elf *elf, enum cmr_hook_index index, unsigned kind,
+			uintptr_t value)
+{
+	return kind != RELOC_POINTER && is_of_memory(index) && !is_unrelocated(elf, value) &&
+	       !cmr_elf_contains(elf, value, 0) && !is_definition(index, value);
+}
+
+/* Of equal ones the slot of the function that comes first in list.h: who takes any, takes malloc. */
+static void keep_witness(struct patch *patch, enum cmr_hook_index index, struct witness witness)
+{
+	if (witness.held < patch->witness.held ||
+	    (witness.held == patch->witness.held && index >= patch->witness_index))
+		return;
+	patch->witness = witness;
+	patch->witness_index = index;
+}
+
 static void patch_slot(struct patch *patch, const ElfW(Rela) *rela, enum cmr_hook_index index)
 {
 	const struct cmr_elf *elf = patch->elf;
 	const struct cmr_hook *hook = &cmr_hook_table[index];
 	unsigned kind = (unsigned)ELF64_R_TYPE(rela->r_info);
 	uintptr_t slot = elf->base + rela->r_offset, value;
+	enum held held;
+	bool lazy = false;
 
 	if (hook->original == 0 || (slot & (sizeof slot - 1)) != 0 || !is_plain(rela, kind) ||
 	    !cmr_elf_contains(elf, slot, 0))
@@ -171,15 +235,21 @@ static void patch_slot(struct patch *patch, const ElfW(Rela) *rela, enum cmr_hoo
 		if (is_unrelocated(elf, value))
 			patch->unsettled = !patch->relocated;
 		if (!leads_to_original(elf, hook, &elf->symbols[ELF64_R_SYM(rela->r_info)], kind,
-				       value) ||
-		    !open_slot(patch, slot))
+				       value)) {
+			if (is_replaced(elf, index, kind, value))
+				keep_witness(patch, index,
+					     (struct witness){ slot, value, REPLACED });
+			return;
+		}
+		if (!open_slot(patch, slot))
 			return;
 		atomic_store_explicit((_Atomic uintptr_t *)slot, hook->wrapper,
 				      memory_order_release);
 		patch->n_slots++;
+		lazy = value != hook->original; /* a call under way may yet store the original */
 	}
-	patch->slot = slot;
-	patch->wrapper = hook->wrapper;
+	held = lazy || kind == RELOC_POINTER || !is_of_memory(index) ? SOFT : OURS;
+	keep_witness(patch, index, (struct witness){ slot, hook->wrapper, held });
 }
 
 static void patch_table(struct patch *patch, const ElfW(Rela) *table, size_t n)
@@ -212,21 +282,44 @@ static uintptr_t print_of(const struct cmr_elf *elf)
 	return print * 31 + elf->relro_end;
 }
 
+/* The slot must be mapped. */
+static bool has_changed(const struct witness *witness)
+{
+	return witness->held != UNHELD &&
+	       atomic_load_explicit((_Atomic uintptr_t *)witness->slot, memory_order_relaxed) !=
+		       witness->value;
+}
+
+/* Whether calls of ELF, which is the object of KNOWN, have passed us by since somebody took our wrapper
+ * out of its slots. An object that was loaded anew has no wrapper either; the program itself never is. */
+static bool was_taken(const struct walk *walk, const struct cmr_elf *elf, const struct known *known)
+{
+	return known->witness.held == OURS && has_changed(&known->witness) &&
+	       (!walk->unloaded || elf->name[0] == 0);
+}
+
 static void patch_object(const struct walk *walk, const struct cmr_elf *elf, struct known *known)
 {
 	struct patch patch = { .elf = elf, .relocated = walk->relocated };
+	bool taken, was_replaced;
+
+	if (known->print != print_of(elf))
+		known->witness = (struct witness){ .held = UNHELD };
+	taken = was_taken(walk, elf, known);
+	was_replaced = known->witness.held == REPLACED;
 
 	patch_table(&patch, elf->rela + elf->n_relative, elf->n_rela - elf->n_relative);
 	patch_table(&patch, elf->plt, elf->n_plt);
 	close_relro(&patch);
 	state.slots += patch.n_slots;
-	if (patch.refused) {
+	if (patch.refused || patch.unwritable) {
 		state.failed++;
 		cmr_lose(CMR_LOSS_hooks);
 	}
+	if (taken || (patch.witness.held == REPLACED && !was_replaced))
+		cmr_lose(CMR_LOSS_replaced);
 	known->print = print_of(elf);
-	known->slot = patch.slot;
-	known->wrapper = patch.wrapper;
+	known->witness = patch.witness;
 	known->unsettled = patch.unsettled;
 	state.n_unsettled += patch.unsettled;
 }
@@ -268,10 +361,7 @@ static struct known *add_known(uintptr_t base, const void *dynamic)
 /* Whether KNOWN, which has the address of ELF, is the object that was looked at. */
 static bool is_same(const struct known *known, const struct cmr_elf *elf)
 {
-	if (known->print != print_of(elf))
-		return false;
-	return known->slot == 0 || atomic_load_explicit((_Atomic uintptr_t *)known->slot,
-							memory_order_relaxed) == known->wrapper;
+	return known->print == print_of(elf) && !has_changed(&known->witness);
 }
 
 /* ThreadSanitizer calls libc, and libc its allocator, in threads that it has not set up yet, and maps
@@ -320,7 +410,7 @@ static void look_at(struct walk *walk, const struct dl_phdr_info *info)
 		if (info->dlpi_phdr[i].p_type == PT_DYNAMIC)
 			dynamic = (const void *)(info->dlpi_addr + info->dlpi_phdr[i].p_vaddr);
 	known = find_known(walk, info->dlpi_addr, dynamic);
-	if (known != NULL && !known->unsettled && !walk->unloaded) {
+	if (known != NULL && !known->unsettled && !walk->unloaded && !has_changed(&known->witness)) {
 		known->pass = state.pass;
 		return;
 	}
@@ -343,6 +433,7 @@ static void look_at(struct walk *walk, const struct dl_phdr_info *info)
 			cmr_lose(CMR_LOSS_hooks);
 		}
 		known->print = 1;
+		known->witness.held = UNHELD;
 	} else if (known->unsettled || !is_same(known, &elf)) {
 		patch_object(walk, &elf, known);
 	}
@@ -361,11 +452,31 @@ static void forget_unloaded(void)
 	state.n_known = kept;
 }
 
+/* Whether slots are no longer as they were left, and how many objects another tool has. A few nanoseconds
+ * for each object; all of them must still be there, except for those that the last pass has not met. */
+static bool have_slots_changed(void)
+{
+	size_t n_replaced = 0;
+	bool changed = false;
+
+	for (size_t i = 0; i < state.n_known; i++) {
+		const struct known *known = &state.known[i];
+
+		if (known->pass != state.pass)
+			continue;
+		changed |= has_changed(&known->witness);
+		n_replaced += known->witness.held == REPLACED;
+	}
+	atomic_store_explicit(&cmr_loss_replaced_now, n_replaced, memory_order_relaxed);
+	return changed;
+}
+
 /* First object of a walk: is there anything to do? */
 static bool begin_walk(struct walk *walk, const struct dl_phdr_info *info)
 {
 	bool stale = state.pass == 0 || info->dlpi_adds != state.adds ||
-		     info->dlpi_subs != state.subs || state.n_unsettled != 0;
+		     info->dlpi_subs != state.subs || state.n_unsettled != 0 ||
+		     have_slots_changed();
 
 	walk->begun = true;
 	walk->stale = stale;

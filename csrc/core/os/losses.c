@@ -1,6 +1,7 @@
 #include "os/losses.h"
 
 _Atomic uint64_t cmr_loss_counters[CMR_N_LOSSES];
+_Atomic uint64_t cmr_loss_replaced_now;
 
 void cmr_losses_read(struct cmr_losses *out)
 {

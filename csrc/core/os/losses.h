@@ -12,6 +12,7 @@
 	X(threads)    /* events of threads that could not get their state */    \
 	X(mappings)   /* mappings that found no room in a range table */        \
 	X(hooks)      /* objects whose relocation slots could not be patched */ \
+	X(replaced)   /* objects in whose slots another tool put its functions */ \
 	X(allocators) /* times that another tool took the interpreter's hooks away */
 
 struct cmr_losses {
@@ -29,6 +30,10 @@ enum cmr_loss {
 
 /* Process-wide counters since load; relaxed atomics, read by cmr_losses_read. */
 extern _Atomic uint64_t cmr_loss_counters[CMR_N_LOSSES];
+
+/* Of `replaced`, how many objects the other tool still has: what a region that starts now misses from its
+ * beginning. Written when objects are looked at. */
+extern _Atomic uint64_t cmr_loss_replaced_now;
 
 /* Counts one loss. [hot] [nomalloc] */
 static inline void cmr_lose(enum cmr_loss kind)

@@ -143,6 +143,13 @@ enum cmr_status cmr_session_start(struct cmr_region *region, struct cmr_error *e
 	return status;
 }
 
+void cmr_session_check(void)
+{
+	struct cmr_error err;
+
+	(void)!refresh(&err); /* the start has succeeded: this process has a malloc */
+}
+
 void cmr_session_seal(struct cmr_region *region)
 {
 	uintptr_t guard = enter();

@@ -33,6 +33,10 @@ enum cmr_status cmr_session_start(struct cmr_region *region, struct cmr_error *e
 /* Closes the peak; what is live goes on to be tracked. Safe to repeat. */
 void cmr_session_seal(struct cmr_region *region);
 
+/* Looks whether calls still lead to the tracker, as each start does: another tool may have changed that
+ * since. To be called before a region ends; what was missed is a loss of all that run. */
+void cmr_session_check(void);
+
 /* Ends it. Safe to repeat, and in the child of a fork. */
 void cmr_session_stop(struct cmr_region *region);
 

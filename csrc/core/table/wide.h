@@ -11,7 +11,9 @@
 
 #define CMR_GROUP 4
 #define CMR_MOST_GROUPS 3
-#define CMR_GROUP_BITS 36 /* beside the stamp */
+#define CMR_GROUP_BITS 36
+#define CMR_GROUP_STAMP 54 /* bit of the word: above the data of the last granule */
+#define CMR_GROUP_STAMPS ((uint64_t)15 << CMR_GROUP_STAMP)
 #define CMR_GROUP_TAGS (0x0001000100010001u * ((uint64_t)CMR_TAG_INSIDE << CMR_TAG_SHIFT))
 /* In the group of the size. */
 #define CMR_WIDE_LOCATED ((uint64_t)1 << 34)
@@ -30,20 +32,20 @@ static inline cmr_group *cmr_group_of(_Atomic uint16_t *granule, unsigned n)
 	return (cmr_group *)(next & ~(uintptr_t)(CMR_GROUP * sizeof *granule - 1)) + n;
 }
 
-static inline uint64_t cmr_group_stamp(const _Atomic uint16_t *granule, unsigned n)
+/* The tags and the stamp of that group, as they are in its word. */
+static inline uint64_t cmr_group_marks(const _Atomic uint16_t *granule, unsigned n)
 {
 	uint64_t begin = (uintptr_t)granule / sizeof *granule % CMR_GROUP;
 
-	return (n * CMR_GROUP + begin) << CMR_GROUP_BITS;
+	return CMR_GROUP_TAGS | (n * CMR_GROUP + begin) << CMR_GROUP_STAMP;
 }
 
 /* BITS into group N of the entry at GRANULE: 10 in each of its granules, lowest first. */
 static inline void cmr_group_put(_Atomic uint16_t *granule, unsigned n, uint64_t bits)
 {
-	bits |= cmr_group_stamp(granule, n);
-	bits = (bits & 0xfffff) | (bits & 0xfffff00000) << 12;
+	bits = (bits & 0xfffff) | (bits & 0xffff00000) << 12;
 	bits = (bits & 0x000003ff000003ff) | (bits & 0x000ffc00000ffc00) << 6;
-	atomic_store_explicit(cmr_group_of(granule, n), bits | CMR_GROUP_TAGS,
+	atomic_store_explicit(cmr_group_of(granule, n), bits | cmr_group_marks(granule, n),
 			      memory_order_relaxed);
 }
 
@@ -53,13 +55,11 @@ static inline bool cmr_group_read(_Atomic uint16_t *granule, unsigned n, uint64_
 {
 	uint64_t bits = atomic_load_explicit(cmr_group_of(granule, n), memory_order_relaxed);
 
-	if ((bits & CMR_GROUP_TAGS) != CMR_GROUP_TAGS)
+	if ((bits & (CMR_GROUP_TAGS | CMR_GROUP_STAMPS)) != cmr_group_marks(granule, n))
 		return false;
 	bits = (bits & 0x000003ff000003ff) | (bits >> 6 & 0x000ffc00000ffc00);
-	bits = (bits & 0xfffff) | (bits >> 12 & 0xfffff00000);
-	bits ^= cmr_group_stamp(granule, n);
-	*out = bits;
-	return bits >> CMR_GROUP_BITS == 0;
+	*out = (bits & 0xfffff) | (bits >> 12 & 0xffff00000);
+	return true;
 }
 
 /* May the block at ADDRESS, which has a granule, have a wide entry? Groups do not go from leaf to leaf. */
