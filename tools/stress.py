@@ -174,7 +174,7 @@ def cell(version, row):
     """One cell of the table."""
     if row is None or row["result"] != "fine":
         return "not run" if row is None else row["result"]
-    with_gil = "t" in version and row.get("gil", False)
+    with_gil = version.partition("+")[0].endswith("t") and row.get("gil", False)
     return f"{row['events']:,} ({row['rounds']:,})" + (" with the GIL" if with_gil else "")
 
 
