@@ -152,7 +152,7 @@ def test_a_tool_for_arenas(tools, steps):
     inside, between, outcome = steps
     text = (
         f"{START}from hookers import hooker\nhooker.install_arenas(0)\n\n"
-        + marked("test_first", "2 MB", f"{inside}; hookers.go_deep()")
+        + marked("test_first", "2 MB", f"hookers.go_deep(); {inside}")
         + f"def test_between():\n    {between}\n\n"
         + marked("test_kept", "2 MB", "hookers.go_deep()")
         + marked("test_broken", "900 KB", "take()")
