@@ -473,7 +473,7 @@ static void unhook_arenas(void)
 		PyObject_SetArenaAllocator(&original_arena);
 }
 
-/* In basis requested arenas that pass us by count, and their contents, too. */
+/* Pieces of frame stacks that do not come by ours count as mappings in basis requested. */
 static void check_arenas(void)
 {
 	PyObjectArenaAllocator now;

@@ -5,7 +5,7 @@ import pytest
 from faulty_worlds import extension, library
 
 HOOKER = """
-import importlib.util, os, tracemalloc
+import importlib.util, os, sys, tracemalloc
 spec = importlib.util.spec_from_file_location("hooker", os.environ["FAULTS_HOOKER"])
 hooker = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(hooker)
@@ -14,6 +14,14 @@ BYTES = 10**6
 def take():
     # Ten blocks of Python's own, of which the peak is known.
     return [bytearray(BYTES // 10) for _ in range(10)]
+
+sys.setrecursionlimit(20_000)
+
+def go_deep(n=10_000):
+    # Four million bytes of frames, in pieces that come from the allocator of arenas.
+    a = b = c = d = e = f = g = h = i = j = k = l = m = o = p = q = r = s = t = u = v = None
+    aa = bb = cc = dd = ee = ff = gg = hh = ii = jj = kk = ll = mm = oo = pp = qq = rr = ss = None
+    return n and go_deep(n - 1)
 """
 
 #: By a tool that was there before the test, and takes our hooks away with its own.
@@ -126,8 +134,6 @@ def test_tracemalloc_by_option(world):
     world.check(world.run(flags=["-Xtracemalloc=2"]))
 
 
-#: Ten million bytes in small objects: with their arenas, if those counted, it were 20.
-SMALL = "held = [bytes(480) for _ in range(20_000)]"
 ARENA_TOOLS = {
     "removed in a test": ("hooker.uninstall_arenas(0)", "pass", "MEMORY PROBLEMS"),
     "removed between tests": ("hooker.install_arenas(1)", "hooker.uninstall_arenas(0)", "PASSED"),
@@ -142,14 +148,14 @@ ARENA_TOOLS = {
 
 @pytest.mark.parametrize("steps", ARENA_TOOLS.values(), ids=ARENA_TOOLS)
 def test_a_tool_for_arenas(tools, steps):
-    """What arenas are made into counts, they themselves do not."""
+    """The interpreter's stock, of which frames are made, is not the test's."""
     inside, between, outcome = steps
     text = (
         f"{START}from hookers import hooker\nhooker.install_arenas(0)\n\n"
-        + marked("test_first", "14 MB", f"{inside}; {SMALL}")
+        + marked("test_first", "2 MB", f"hookers.go_deep(); {inside}")
         + f"def test_between():\n    {between}\n\n"
-        + marked("test_kept", "14 MB", SMALL)
-        + marked("test_broken", "9 MB", SMALL)
+        + marked("test_kept", "2 MB", "hookers.go_deep()")
+        + marked("test_broken", "900 KB", "take()")
     )
     result = tools.run(tests=text)
     assert tools.project.outcomes(result) == {
