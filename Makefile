@@ -107,6 +107,7 @@ ASAN_TESTS ?= $(addprefix tests/,binding library plugin regression property inte
 asan-python: env-test  ## the tests of Python with a sanitized extension in a process with libasan
 	@[ -x build/asan-python/bin/pip ] || $(PYTHON) -m venv build/asan-python
 	@build/asan-python/bin/pip install -q --disable-pip-version-check -r tools/requirements/build.txt -r tools/requirements/test.txt
+	@build/asan-python/bin/pip install -q --disable-pip-version-check --only-binary=:all: numpy greenlet gevent || true
 	@rm -rf build/asan-dist
 	CC=gcc PATH=$(CURDIR)/build/asan-python/bin:$$PATH build/asan-python/bin/pip wheel -q --disable-pip-version-check --no-deps \
 	    --no-build-isolation --config-settings=build-dir=build/asan-wheel \

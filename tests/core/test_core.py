@@ -37,7 +37,11 @@ NOT_UNDER_VALGRIND = {
         "a_munmap_that_cannot_split_changes_nothing",
     ): "it has room for fewer mappings",
     ("test_quiesce", "eight_may_wait_at_a_time"): "it runs one thread at a time",
-    ("test_events_threads", "regions_come_and_go_beside_a_budgeted_one"): "it takes ten minutes",
+    # Not done after 25 minutes on a loaded machine, of which 21 s were processor time.
+    (
+        "test_events_threads",
+        "regions_come_and_go_beside_a_budgeted_one",
+    ): "it runs one thread at a time, and these wait for each other's turns most of the time",
     ("test_slots_objects", "new_and_delete_are_seen_inside_the_cxx_library"): "it replaces new",
     ("test_slots_objects", "every_form_of_new_and_delete_is_seen"): "it replaces new",
     ("test_slots_objects", "a_deeply_bound_object_keeps_its_own_malloc"): "it replaces any malloc",
