@@ -160,8 +160,9 @@ bench-docs: env  ## write the tables of docs/performance.md from the latest resu
 	$(BIN)/python -m bench.docs
 
 .PHONY: peer-check suites-outcomes
-peer-check: env-test install  ## the scenarios of tests/regression with pytest-memray and with this plugin, side by side
-	$(BIN)/python -P tools/peer_check.py $(PEER_ARGS)
+peer-check: env-system  ## the scenarios of tests/regression with pytest-memray and with this plugin, side by side, on PYTHONS
+	@for version in $(or $(filter-out %@debian %t,$(PYTHONS)),3.11); do CMEMRAY_BIND=$(CURDIR) tools/pythons.sh run $$version \
+	    bash -c '"$$PYTHON" -P $(CURDIR)/tools/peer_check.py $(PEER_ARGS)' || failed=1; done; exit $${failed:-0}
 suites-outcomes:  ## other people's suites, plain and measured, on PYTHONS: which tests come out otherwise
 	@for version in $(filter-out %@debian %t,$(PYTHONS)); do \
 	    tools/pythons.sh run $$version bash -c '"$$PYTHON" -m bench.suites.outcomes $(BENCH_ARGS)' || failed=1; \

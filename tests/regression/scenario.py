@@ -17,8 +17,10 @@ import sysconfig
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import pytest
+if TYPE_CHECKING:
+    import pytest
 
 #: Lines that every test file starts with; so the first line of its own is line 5.
 PRELUDE = "import pytest\n\n_kept = []\n\n"
@@ -37,8 +39,14 @@ class Said:
     not named is not compared. Patterns are fnmatch's, for whole lines of the output."""
 
     outcomes: Mapping[str, str] = field(default_factory=dict)
+    #: Lines that are there.
     lines: tuple[str, ...] = ()
+    #: Lines that would do harm, and are not there.
     never: tuple[str, ...] = ()
+    #: What a reader of the output is shown, and what would help and is not there: in words, and as
+    #: the pattern of its line. docs/peer.md has the words.
+    shows: Mapping[str, str] = field(default_factory=dict)
+    lacks: Mapping[str, str] = field(default_factory=dict)
     #: The exit status of the last run, CRASHED or HUNG; None is not compared.
     ending: int | str | None = None
 
@@ -82,6 +90,9 @@ class Result:
 
     @property
     def stdout(self) -> pytest.LineMatcher:
+        # Only here: tools/peer_check.py runs with an interpreter that has nothing installed.
+        import pytest
+
         return pytest.LineMatcher(self.outlines)
 
 
@@ -201,8 +212,9 @@ def differences(said: Said, results: Sequence[Result]) -> list[str]:
         if found.get(name) != word
     ]
     lines = [line for result in results for line in (*result.outlines, *result.errlines)]
-    text += [f"not said: {pattern}" for pattern in said.lines if not _has(lines, pattern)]
-    text += [f"said: {pattern}" for pattern in said.never if _has(lines, pattern)]
+    there, absent = (*said.lines, *said.shows.values()), (*said.never, *said.lacks.values())
+    text += [f"not said: {pattern}" for pattern in there if not _has(lines, pattern)]
+    text += [f"said: {pattern}" for pattern in absent if _has(lines, pattern)]
     if said.ending is not None and results[-1].ending != said.ending:
         text.append(f"ended with {results[-1].ending}, not {said.ending}")
     return text

@@ -72,7 +72,9 @@ def test_what_comes_out_otherwise_is_found() -> None:
     assert (
         differences(Said({"test_b[1]": "MEMORY PROBLEMS"}, ("*limited",), ending=1), [result]) == []
     )
-    said = Said({"test_a": "PASSED", "test_c": "FAILED"}, ("no such line",), ("SKIPPED*",), 0)
+    said = Said(
+        {"test_a": "PASSED", "test_c": "FAILED"}, ("no such line",), ("SKIPPED*",), ending=0
+    )
     assert differences(said, [result]) == [
         "test_a: PASSED, ERROR, not PASSED",
         "test_c: no outcome, not FAILED",

@@ -45,6 +45,10 @@ def test_25_no_warning_is_raised(played) -> None:
     played("25", "no warning is raised")
 
 
+def test_25_strict_markers_know_ours_without_the_compiled_part(played) -> None:
+    played("25", "strict markers know ours where the compiled part cannot be loaded")
+
+
 def test_26_empty_allocations_divide_by_nothing(played) -> None:
     played("26", "empty allocations divide by nothing")
 

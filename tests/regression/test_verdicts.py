@@ -34,6 +34,10 @@ def test_05_every_ini_key_is_honoured(played) -> None:
     assert sum("Allocation results for" in line for line in result.outlines) == 1
 
 
+def test_05_the_ini_key_fail_on_increase_is_honoured(played) -> None:
+    played("5", "the ini key fail-on-increase is honoured")
+
+
 def test_06_a_run_over_its_limit_is_no_baseline(played) -> None:
     played("6", "a run over its limit is no baseline")
 

@@ -94,6 +94,94 @@ def test_ping_pong():
         ),
     ),
 )
+SWITCHED = Scenario(
+    "39",
+    "green threads are switched after a profile function was replaced",
+    {
+        "test_it.py": """
+import sys
+import greenlet
+
+def load():
+    return bytearray(50_000_000)
+
+def work():
+    main.switch()
+    kept = load()
+    main.switch()
+
+main = greenlet.getcurrent()
+
+@pytest.mark.limit_memory("1 MB")
+def test_over():
+    child = greenlet.greenlet(work)
+    child.switch()
+    sys.setprofile(lambda *arguments: None)
+    child.switch()
+    sys.setprofile(None)
+    child.switch()
+    assert child.dead
+
+@pytest.mark.limit_memory("1 MB")
+def test_after():
+    child = greenlet.greenlet(work)
+    child.switch()
+    child.switch()
+    child.switch()
+"""
+    },
+    runs=(Run(("--stacks=9",)),),
+    needs=("greenlet",),
+    ours=Said(
+        {"test_over": OVER, "test_after": OVER},
+        (
+            "MEMORY PROBLEMS *::test_over - *from load*",
+            "MEMORY PROBLEMS *::test_after - *from load*",
+        ),
+        shows={"the stack": "*work:*test_it.py:14*"},
+    ),
+    peer=(Said({"test_over": OVER, "test_after": OVER}),),
+)
+AWAITED = Scenario(
+    "39",
+    "green threads wait for coroutines of the loop that they are in",
+    {
+        "test_it.py": """
+import asyncio
+import greenlet
+
+def wait_for(coroutine):
+    return greenlet.getcurrent().parent.switch(coroutine)
+
+async def spawn(function):
+    child = greenlet.greenlet(function)
+    result = child.switch()
+    while not child.dead:
+        result = child.switch(await result)
+    return result
+
+async def load(size):
+    await asyncio.sleep(0)
+    return bytearray(size)
+
+def query():
+    return [len(wait_for(load(10_000_000))) for _ in range(3)]
+
+@pytest.mark.limit_memory("1 MB")
+def test_over():
+    assert asyncio.run(spawn(query)) == [10_000_000] * 3
+
+@pytest.mark.limit_memory("15 MB")
+def test_within():
+    assert asyncio.run(spawn(query)) == [10_000_000] * 3
+"""
+    },
+    needs=("greenlet",),
+    ours=Said(
+        {"test_over": OVER, "test_within": "PASSED"}, ("MEMORY PROBLEMS *from load (test_it.py:*)",)
+    ),
+    peer=(Said({"test_over": OVER, "test_within": "PASSED"}),),
+)
 LATE_GREENLET = Scenario(
     "39",
     "greenlet is imported inside of a measured test",
@@ -236,9 +324,14 @@ def test_measured():
     assert opener.open_by_name(b"hidden.so")
     assert not opener.open_by_name(b"no-such-thing.so")
 
+@pytest.mark.limit_memory("10 MB")
 def test_vdso():
     import time
-    assert time.time() > 0
+    clock = ctypes.CDLL(None).clock_gettime
+    spec = (ctypes.c_long * 2)()
+    before = time.time()
+    assert clock(time.CLOCK_REALTIME, spec) == 0
+    assert before - 1 <= spec[0] <= time.time() + 1
 """,
     },
     ours=Said({"test_plain": "PASSED", "test_measured": "PASSED", "test_vdso": "PASSED"}, ending=0),
@@ -407,6 +500,6 @@ def test_after():
 )
 
 SCENARIOS = (
-    *(FORKS, GREENLETS, LATE_GREENLET, MONKEY, LOADING, RUNPATH, RUNPATH_FIRST, ENTRIES),
-    *(SUDDEN, SIGNALS, UNTOUCHED),
+    *(FORKS, GREENLETS, SWITCHED, AWAITED, LATE_GREENLET, MONKEY, LOADING, RUNPATH),
+    *(RUNPATH_FIRST, ENTRIES, SUDDEN, SIGNALS, UNTOUCHED),
 )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from scenario import Run, Said, Scenario
 
 BIG = "    bytearray(50_000_000)\n"
@@ -45,8 +47,9 @@ RERUNFAILURES = Scenario(
     {"test_it.py": _FLAKY.format(marker="flaky(reruns=2)")},
     runs=(Run(("--memray",)),),
     plugins=("pytest_rerunfailures",),
-    ours=_RERUN,
-    peer=(_RERUN,),
+    # Once for the one, twice for the other.
+    ours=replace(_RERUN, lines=("* 3 rerun*",)),
+    peer=(replace(_RERUN, lines=("* 3 rerun*",)),),
 )
 FLAKY = Scenario(
     "23",
@@ -57,7 +60,11 @@ FLAKY = Scenario(
     ours=_RERUN,
     # No test has an outcome at all, and the run succeeds.
     peer=(
-        Said(lines=("test_never_keeps_its_limit passed 1 *Success!", "*no tests ran*"), ending=0),
+        Said(
+            lines=("*no tests ran*",),
+            shows={"success": "test_never_keeps_its_limit passed 1 *Success!"},
+            ending=0,
+        ),
     ),
 )
 
@@ -89,6 +96,35 @@ WARNINGS = Scenario(
     peer=(
         Said({"test_it": "PASSED", "TestIt::test_it": "PASSED", "test_leaks": "PASSED"}, ending=0),
     ),
+)
+
+WITHOUT_CORE = Scenario(
+    "25",
+    "strict markers know ours where the compiled part cannot be loaded",
+    {
+        "test_it.py": "@pytest.mark.limit_memory('100 MB')\ndef test_limited():\n    pass\n"
+        "@pytest.mark.limit_leaks('1 MB')\n@pytest.mark.skip\ndef test_skipped():\n    pass\n"
+        "def test_other():\n    pass\n"
+    },
+    runs=(
+        Run(
+            ("--strict-markers", "-Werror"),
+            command=(
+                "-c",
+                "import sys; sys.modules.update({'cmemray._core': None, 'memray._memray': None});"
+                " import pytest; sys.exit(pytest.main())",
+            ),
+        ),
+    ),
+    # What cannot be checked does not pass.
+    ours=Said(
+        {"test_limited": OVER, "skipped": "1", "test_other": "PASSED"},
+        ("*nothing was measured: *cmemray._core*",),
+        never=("*not found in `markers`*",),
+        ending=1,
+    ),
+    # It cannot be loaded itself.
+    peer=(Said({}, ("*ModuleNotFoundError*",), ending=3),),
 )
 
 EMPTY = Scenario(
@@ -166,11 +202,20 @@ WORKERS = Scenario(
             "*Total memory allocated: 5.7MiB (limit 5.0MiB, * over)*",
             "        test_it:test_it.py:11 -> 5.7MiB (~100%)",
             "8 tests measured in basis requested*",
-            "test_it.py::test_child: 1 child process was not measured (*)",
             "MEMORY PROBLEMS test_it.py::test_it[5] - Test was limited to 5.0MiB but all*",
         ),
+        shows={
+            "the report": "*MEMRAY REPORT*",
+            "a note of the child": "test_it.py::test_child: 1 child process was not measured (*)",
+        },
     ),
-    peer=(Said(_WORKERS, ("*MEMRAY REPORT*",), never=("*not measured*",)),),
+    peer=(
+        Said(
+            _WORKERS,
+            shows={"the report": "*MEMRAY REPORT*"},
+            lacks={"a note of the child": "*child*not measured*"},
+        ),
+    ),
 )
 SAME_NUMBERS = Scenario(
     "28",
@@ -229,6 +274,8 @@ def test_growth():
     peer=(Said(lines=("*5001 passed*",)),),
 )
 
+#: They are raised, in or after the test.
+_LATE = ("*ResourceWarning: unclosed file*", "*ValueError: late*")
 LATE = Scenario(
     "30",
     "late warnings of a measured test do no harm",
@@ -251,9 +298,9 @@ def test_after():
     gc.collect()
 """
     },
-    runs=(Run(("--memray",)),),
-    ours=Said({"test_it": "PASSED", "test_after": "PASSED"}, ending=0),
-    peer=(Said({"test_it": "PASSED", "test_after": "PASSED"}, ending=0),),
+    runs=(Run(("--memray", "-Wdefault")),),
+    ours=Said({"test_it": "PASSED", "test_after": "PASSED"}, _LATE, ending=0),
+    peer=(Said({"test_it": "PASSED", "test_after": "PASSED"}, _LATE, ending=0),),
 )
 
 _PROFILED = {
@@ -285,7 +332,7 @@ CPROFILE = Scenario(
     peer=(
         Said(
             {f"1 {name}": "FAILED" for name in (*_FIBS, "test_over")},
-            ("*TypeError: 'Profile' object is not callable*",),
+            shows={"a TypeError in each": "*TypeError: 'Profile' object is not callable*"},
         ),
     ),
 )
@@ -312,6 +359,6 @@ def _coverage(core: str) -> Scenario:
 CTRACE, PYTRACE, SYSMON = map(_coverage, ("ctrace", "pytrace", "sysmon"))
 
 SCENARIOS = (
-    *(JUNIT, RERUNFAILURES, FLAKY, LONG_NAMES, WARNINGS, EMPTY, ANYIO, ASYNCIO, WORKERS),
-    *(SAME_NUMBERS, WORKERS_BASELINE, MANY, LATE, CPROFILE, CTRACE, PYTRACE, SYSMON),
+    *(JUNIT, RERUNFAILURES, FLAKY, LONG_NAMES, WARNINGS, WITHOUT_CORE, EMPTY, ANYIO, ASYNCIO),
+    *(WORKERS, SAME_NUMBERS, WORKERS_BASELINE, MANY, LATE, CPROFILE, CTRACE, PYTRACE, SYSMON),
 )

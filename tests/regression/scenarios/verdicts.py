@@ -20,19 +20,36 @@ CLOSEST = Scenario(
     {
         "test_it.py": "pytestmark = pytest.mark.limit_memory('1 MB')\n"
         "@pytest.mark.limit_memory('100 MB')\ndef test_it():\n    bytearray(10_000_000)\n"
+        "def test_without_its_own():\n    bytearray(10_000_000)\n"
+        "@pytest.mark.limit_memory('5 MB')\ndef test_over():\n    bytearray(10_000_000)\n"
     },
-    ours=same(test_it="PASSED"),
-    peer=(same(test_it=OVER),),
+    ours=Said(
+        {"test_it": "PASSED", "test_without_its_own": OVER, "test_over": OVER},
+        ("MEMORY PROBLEMS *::test_over - Test was limited to 5.0MiB *",),
+    ),
+    peer=(same(test_it=OVER, test_without_its_own=OVER, test_over=OVER),),
 )
 
 UNITS = Scenario(
     "2",
     "binary units and numbers are sizes",
     {
-        "test_it.py": "@pytest.mark.limit_memory('10 MiB')\ndef test_unit():\n    pass\n"
-        "@pytest.mark.limit_memory(10_000_000)\ndef test_number():\n    pass\n"
+        "test_it.py": """
+@pytest.mark.parametrize("size", [10_400_000, 10 << 20])
+@pytest.mark.limit_memory("10 MiB")
+def test_unit(size):
+    bytearray(size)
+
+@pytest.mark.parametrize("size", [9_900_000, 10_000_000])
+@pytest.mark.limit_memory(10_000_000)
+def test_number(size):
+    bytearray(size)
+"""
     },
-    ours=same(test_unit="PASSED", test_number="PASSED"),
+    ours=Said(
+        {"test_unit[10400000]": "PASSED", "test_unit[10485760]": OVER}
+        | {"test_number[9900000]": "PASSED", "test_number[10000000]": OVER}
+    ),
     peer=(INTERNALERROR,),
 )
 
@@ -55,7 +72,7 @@ JUNK = Scenario(
     "3",
     "junk after a size is refused",
     {"test_it.py": "@pytest.mark.limit_memory('10 KBANANAS')\ndef test_it():\n    pass\n"},
-    ours=same(test_it="ERROR"),
+    ours=Said({"test_it": "ERROR"}, ("ERROR test_it.py::test_it - *'10 KBANANAS'*",)),
     peer=(same(test_it="PASSED"),),
 )
 
@@ -66,7 +83,9 @@ UNITLESS = Scenario(
         "test_it.py": "@pytest.mark.limit_memory('1 G')\ndef test_it():\n    pass\n"
         "def test_other():\n    pass\n"
     },
-    ours=same(test_it="ERROR", test_other="PASSED"),
+    ours=Said(
+        {"test_it": "ERROR", "test_other": "PASSED"}, ("ERROR test_it.py::test_it - *'1 G'*",)
+    ),
     peer=(INTERNALERROR,),
 )
 
@@ -94,10 +113,16 @@ INI = Scenario(
     ini=("memray = true", "stacks = 2", "most_allocations = 1"),
     ours=Said(
         {"test_it": OVER, "test_other": "PASSED"},
-        ("        call:test_it.py:6", "        test_it:test_it.py:10", "*MEMRAY REPORT*"),
+        ("        call:test_it.py:6",),
         never=("*results for*test_other*",),
+        shows={"the report": "*MEMRAY REPORT*", "two frames": "        test_it:test_it.py:10"},
     ),
-    peer=(Said({"test_it": OVER}, never=("*MEMRAY REPORT*", "*test_it:*test_it.py:10*")),),
+    peer=(
+        Said(
+            {"test_it": OVER},
+            lacks={"the report": "*MEMRAY REPORT*", "two frames": "*test_it:*test_it.py:10*"},
+        ),
+    ),
 )
 
 
@@ -106,6 +131,16 @@ def _sized(size: int) -> dict[str, str]:
         "test_it.py": f"@pytest.mark.limit_memory('2 MB')\ndef test_it():\n    bytearray({size})\n"
     }
 
+
+INI_INCREASE = Scenario(
+    "5",
+    "the ini key fail-on-increase is honoured",
+    {},
+    ini=("fail-on-increase = true",),
+    runs=(Run(files=_sized(500_000)), Run(files=_sized(1_500_000))),
+    ours=same(**{"1 test_it": "PASSED", "2 test_it": OVER}),
+    peer=(same(**{"1 test_it": "PASSED", "2 test_it": "PASSED"}),),
+)
 
 BASELINE = Scenario(
     "6",
@@ -133,9 +168,14 @@ ONE_BYTE = Scenario(
     ),
     ours=Said(
         {"3 test_it": "PASSED", "4 test_it": OVER},
-        ("*previously used 488.?KiB (* bytes) but now uses 488.?KiB (* bytes)*",),
+        shows={"bytes": "*previously used 488.?KiB (* bytes) but now uses 488.?KiB (* bytes)*"},
     ),
-    peer=(Said({"4 test_it": OVER}, ("*previously used 488.3KiB but now uses 488.3KiB*",)),),
+    peer=(
+        Said(
+            {"3 test_it": "PASSED", "4 test_it": OVER},
+            shows={"equal numbers": "*previously used 488.3KiB but now uses 488.3KiB*"},
+        ),
+    ),
 )
 
 UNITTEST = Scenario(
@@ -202,9 +242,9 @@ FIXTURES = Scenario(
     },
     ours=Said(
         {"test_it": "PASSED", "test_over": OVER},
-        ("*Counted is the test itself, not its fixtures.",),
+        shows={"what is counted": "*Counted is the test itself, not its fixtures."},
     ),
-    peer=(Said({"test_it": "PASSED", "test_over": OVER}, never=("*fixtures*",)),),
+    peer=(Said({"test_it": "PASSED", "test_over": OVER}, lacks={"what is counted": "*fixtures*"}),),
 )
 
 XFAIL = Scenario(
@@ -230,12 +270,13 @@ LATE_SKIP = Scenario(
     },
     ours=Said(
         {"skipped": "1", "test_fail": "FAILED"},
-        (
-            "Test was limited to 1.0MiB but allocated 47.7MiB*",
-            "*test_skip: skipped, so not enforced: Test was limited to 1.0MiB but allocated 47*",
-        ),
+        shows={
+            "the peak of the one": "Test was limited to 1.0MiB but allocated 47.7MiB*",
+            "of the other": "*test_skip: skipped, so not enforced: Test was limited to 1.0MiB but "
+            "allocated 47*",
+        },
     ),
-    peer=(Said({"skipped": "1", "test_fail": "FAILED"}, never=("*Test was limited*",)),),
+    peer=(Said({"skipped": "1", "test_fail": "FAILED"}, lacks={"a peak": "*Test was limited*"}),),
 )
 
 TWO_MARKERS = Scenario(
@@ -246,12 +287,26 @@ TWO_MARKERS = Scenario(
         f"def test_it():\n{BIG}"
         "@pytest.mark.limit_memory('100 MB')\n@pytest.mark.limit_leaks('1 MB')\n"
         "def test_leak():\n    _kept.append(bytearray(50_000_000))\n"
+        "@pytest.mark.limit_memory('1 MB')\n@pytest.mark.limit_leaks('100 MB')\n"
+        f"def test_peak():\n{BIG}"
+        "@pytest.mark.limit_memory('1 MB')\n@pytest.mark.limit_leaks('1 MB')\n"
+        "def test_both():\n    _kept.append(bytearray(50_000_000))\n"
     },
     ours=Said(
-        {"test_it": "PASSED", "test_leak": OVER},
-        ("MEMORY PROBLEMS test_it.py::test_leak - *leak 1.0MiB per loc*",),
+        {"test_it": "PASSED", "test_leak": OVER, "test_peak": OVER, "test_both": OVER},
+        (
+            "MEMORY PROBLEMS test_it.py::test_leak - *leak 1.0MiB per loc*",
+            "MEMORY PROBLEMS test_it.py::test_peak - *limited to 1.0MiB but allocated 47.7MiB*",
+            "*limited to 1.0MiB but allocated 47.7MiB*from test_both*",
+            "*leak 1.0MiB per location*47.7MiB from test_both*",
+        ),
     ),
-    peer=(Said({"test_it": "FAILED", "test_leak": "FAILED"}, ("*ValueError*",)),),
+    peer=(
+        Said(
+            {f"test_{name}": "FAILED" for name in ("it", "leak", "peak", "both")},
+            ("*ValueError*",),
+        ),
+    ),
 )
 
 CHILDREN = Scenario(
@@ -277,12 +332,17 @@ def test_fork():
     runs=(Run(("-W", "ignore")),),
     ours=Said(
         {"test_subprocess": "PASSED", "test_fork": "PASSED"},
-        (
-            "test_it.py::test_subprocess: 1 child process was not measured (*)",
-            "test_it.py::test_fork: 1 child process was not measured (fork)",
+        ("test_it.py::test_subprocess: 1 child process was not measured (*)",),
+        shows={
+            "a note of either child": "test_it.py::test_fork: 1 child process was not measured (fork)"
+        },
+    ),
+    peer=(
+        Said(
+            {"test_subprocess": "PASSED", "test_fork": "PASSED"},
+            lacks={"a note of either child": "*child*not measured*"},
         ),
     ),
-    peer=(Said({"test_subprocess": "PASSED", "test_fork": "PASSED"}, never=("*not measured*",)),),
 )
 
 NESTED = Scenario(
@@ -395,11 +455,11 @@ LINE_OF_LEAK = Scenario(
         (
             "* at least one location leaked more: 47.7MiB from load (test_it.py:6)",
             "*- memray-leaked-memory -*",
-            "        load:test_it.py:6",
             "        test_it:test_it.py:10",
         ),
+        shows={"the line": "        load:test_it.py:6"},
     ),
-    peer=(Said({"test_it": OVER}, never=("*load:*test_it.py:6*",)),),
+    peer=(Said({"test_it": OVER}, lacks={"the line": "*load:*test_it.py:6*"}),),
 )
 
 SILENT = Scenario(
@@ -414,11 +474,25 @@ SILENT = Scenario(
     runs=(Run(("--memray",)),),
     ours=Said({"test_over": OVER, "test_it": "PASSED"}, never=("*Captured stderr*",)),
     # The line "Correcting symbol for malloc" depends on how the interpreter was built.
-    peer=(Said({"test_over": OVER}),),
+    peer=(
+        Said({"test_over": OVER}, shows={"its warnings": "Memray WARNING: *"}),
+        Said({"test_over": OVER}),
+    ),
 )
 
 SCENARIOS = (
-    *(CLOSEST, UNITS, BAD_KEYWORD, JUNK, UNITLESS, NO_CACHE, INI, BASELINE, ONE_BYTE, UNITTEST),
-    *(FIXTURES, XFAIL, LATE_SKIP, TWO_MARKERS, CHILDREN, NESTED, MAPPINGS, ORDER_ABOVE),
+    *(CLOSEST, UNITS, BAD_KEYWORD, JUNK, UNITLESS, NO_CACHE, INI, INI_INCREASE, BASELINE),
+    *(
+        ONE_BYTE,
+        UNITTEST,
+        FIXTURES,
+        XFAIL,
+        LATE_SKIP,
+        TWO_MARKERS,
+        CHILDREN,
+        NESTED,
+        MAPPINGS,
+        ORDER_ABOVE,
+    ),
     *(ORDER_BELOW, LINE_OF_LEAK, SILENT),
 )
