@@ -140,7 +140,10 @@ def test_after():
         ),
         shows={"the stack": "*work:*test_it.py:14*"},
     ),
-    peer=(Said({"test_over": OVER, "test_after": OVER}),),
+    peer=(
+        Said({"test_over": OVER, "test_after": OVER}, lacks={"the stack": "*work:*test_it.py:14*"}),
+        Said({"test_over": OVER, "test_after": OVER}, shows={"the stack": "*work:*test_it.py:14*"}),
+    ),
 )
 AWAITED = Scenario(
     "39",
