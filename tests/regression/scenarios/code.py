@@ -32,7 +32,15 @@ def test_replaced():
 """,
     },
     ours=Said({**{f"test_over[{n}]": OVER for n in range(6)}, "test_replaced": OVER}, ending=1),
-    peer=(Said({**{f"test_over[{n}]": OVER for n in range(6)}, "test_replaced": OVER}, ending=1),),
+    peer=(
+        Said({**{f"test_over[{n}]": OVER for n in range(6)}, "test_replaced": OVER}, ending=1),
+        # A name that is no UTF-8, from CPython 3.13 on.
+        Said(
+            {**{f"test_over[{n}]": OVER for n in range(6)}, "test_over[4]": "FAILED"},
+            shows={"a UnicodeEncodeError": "*UnicodeEncodeError*"},
+            ending=1,
+        ),
+    ),
 )
 FOLDER = Scenario(
     "46",

@@ -140,7 +140,10 @@ def test_after():
         ),
         shows={"the stack": "*work:*test_it.py:14*"},
     ),
-    peer=(Said({"test_over": OVER, "test_after": OVER}),),
+    peer=(
+        Said({"test_over": OVER, "test_after": OVER}, lacks={"the stack": "*work:*test_it.py:14*"}),
+        Said({"test_over": OVER, "test_after": OVER}, shows={"the stack": "*work:*test_it.py:14*"}),
+    ),
 )
 AWAITED = Scenario(
     "39",
@@ -407,6 +410,8 @@ def test_all_is_given_back():
     peer=(
         Said(
             {f"test_over[{name}]": "PASSED" if name == "mremap" else OVER for name in _OPERATIONS},
+            shows={"a leak where there is none": "MEMORY PROBLEMS *::test_all_is_given_back*"},
+            lacks={"mremap": "MEMORY PROBLEMS *::test_over[mremap]*"},
         ),
     ),
 )

@@ -205,8 +205,8 @@ LOOP = Scenario(
 )
 
 _STACKS = {
-    "the stack where there is none": "*test_cleared:*test_it.py:17*",
-    "where there is another": "*test_another:*test_it.py:22*",
+    "the stack under no profile function": "*test_cleared:*test_it.py:17*",
+    "under another one": "*test_another:*test_it.py:22*",
 }
 PROFILE_FUNCTIONS = Scenario(
     "34",

@@ -168,12 +168,14 @@ ONE_BYTE = Scenario(
     ),
     ours=Said(
         {"3 test_it": "PASSED", "4 test_it": OVER},
-        shows={"bytes": "*previously used 488.?KiB (* bytes) but now uses 488.?KiB (* bytes)*"},
+        shows={
+            "sizes to the byte": "*previously used 488.?KiB (* bytes) but now uses 488.?KiB (* bytes)*"
+        },
     ),
     peer=(
         Said(
             {"3 test_it": "PASSED", "4 test_it": OVER},
-            shows={"equal numbers": "*previously used 488.3KiB but now uses 488.3KiB*"},
+            shows={"two equal numbers": "*previously used 488.3KiB but now uses 488.3KiB*"},
         ),
     ),
 )
@@ -435,7 +437,10 @@ def _order(limit: str, peer_alone: str, peer_after: str, ours: str) -> Scenario:
         _ORDER,
         runs=(Run(_ALONE, environment=environment), Run(environment=environment)),
         ours=same(**{"1 test_strings": ours, "2 test_strings": ours}),
-        peer=(same(**{"1 test_strings": peer_alone, "2 test_strings": peer_after}),),
+        peer=tuple(
+            same(**{"1 test_strings": alone, "2 test_strings": after})
+            for alone, after in ((peer_alone, peer_after), ("PASSED", "PASSED"))
+        ),
     )
 
 
@@ -459,7 +464,11 @@ LINE_OF_LEAK = Scenario(
         ),
         shows={"the line": "        load:test_it.py:6"},
     ),
-    peer=(Said({"test_it": OVER}, lacks={"the line": "*load:*test_it.py:6*"}),),
+    # Where the interpreter has its debugging information, five frames of that hide the line.
+    peer=(
+        Said({"test_it": OVER}, lacks={"the line": "*load:*test_it.py:6*"}),
+        Said({"test_it": OVER}, shows={"the line": "*load:*test_it.py:6*"}),
+    ),
 )
 
 SILENT = Scenario(
