@@ -20,8 +20,8 @@ ROOT = Path(__file__).resolve().parents[2]
 DRIVER = ROOT / "build/micro/bench/micro/micro_events"
 _OBJECTS = Path(__file__).with_name("objects.py")
 _WHERE = (
-    "import sys, cmemray._core as core; v = sys.version_info;"
-    "print(core.__file__, f'cpython-{v.major}.{v.minor}{sys.abiflags}', sep='\\n')"
+    "import platform, sys, cmemray._core as core;"
+    "print(core.__file__, f'cpython-{platform.python_version()}{sys.abiflags}', sep='\\n')"
 )
 
 
