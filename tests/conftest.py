@@ -25,6 +25,10 @@ TIMEOUT = 600
 _NOT_SANITIZED = {
     "test_memory_refused_to_the_tracker_is_not_passed_in_silence": "needs the address space itself",
     "test_young_threads_are_not_old": "allocates in a new thread before that begins",
+    "test_35_threads_allocate_without_the_gil_at_once": "marks all of 400,000 megabytes, which takes minutes",
+    "test_35_numbers_of_a_thread_that_python_does_not_know_are_exact": (
+        "allocates in a new thread before that begins"
+    ),
     "test_41_runpath": "opens libraries itself, so that nobody's RUNPATH counts but its own",
     "test_a_passing_test_leaves_two_hundred_bytes_at_most": "takes minutes with tracemalloc",
 }
