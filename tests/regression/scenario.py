@@ -27,8 +27,9 @@ PRELUDE = "import pytest\n\n_kept = []\n\n"
 OURS, PEER = "pytest_cmemray.plugin", "pytest_memray.plugin"
 _WORDS = ("PASSED", "FAILED", "MEMORY PROBLEMS", "XFAIL", "XPASS", "ERROR")
 _LEFT_OUT = {"CI", "BUILD_NUMBER", "GITHUB_ACTIONS", "COLUMNS", "PYTHONPATH", "PYTHONHASHSEED"}
-#: Seconds; a run that takes longer hangs.
-PATIENCE = 240
+#: Seconds; a run that takes longer hangs. Each measurement of a free-threaded build begins with a full
+#: collection, and there are runs with thousands.
+PATIENCE = 1200 if sysconfig.get_config_var("Py_GIL_DISABLED") else 240
 #: How a run ended that never came to its end.
 CRASHED, HUNG = "crashed", "did not end"
 
