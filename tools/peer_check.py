@@ -49,7 +49,7 @@ DATA = ROOT / "docs" / "peer.json"
 DOCUMENT = ROOT / "docs" / "peer.md"
 BEGIN, END = "<!-- table -->\n", "<!-- end of table -->"
 #: Seconds after which a run hangs: where that is said of it, and else.
-SHORT, LONG = 60, 600
+SHORT, LONG = 60, 1800
 #: How outcomes are told, in this order.
 WORDS = {
     "PASSED": "passed",
