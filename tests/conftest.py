@@ -29,6 +29,7 @@ _NOT_SANITIZED = {
     "test_35_numbers_of_a_thread_that_python_does_not_know_are_exact": (
         "allocates in a new thread before that begins"
     ),
+    "test_a_foreign_thread": "allocates in a new thread before that begins",
     "test_41_runpath": "opens libraries itself, so that nobody's RUNPATH counts but its own",
     "test_a_passing_test_leaves_two_hundred_bytes_at_most": "takes minutes with tracemalloc",
 }

@@ -5,13 +5,15 @@ import pytest
 from hypothesis import given
 from model import ANONYMOUS, NORESERVE, PAGE, PRIVATE, PROT_READ, PROT_WRITE, SHARED, Model
 from native_extension import program
-from shared_fixtures import FREE_THREADED, undisturbed
+from shared_fixtures import FREE_THREADED, SANITIZED, undisturbed
 
 from cmemray._load import core
 
 SLOTS = 12
 LIBC = ("malloc", "calloc", "posix_memalign", "aligned_alloc", "memalign", "reallocarray", "valloc")
 PYTHON = ("raw_malloc", "mem_malloc", "obj_malloc", "raw_calloc", "mem_calloc", "obj_calloc")
+#: A sanitizer has one of its own, and takes its memory from inside.
+STRDUP = () if SANITIZED else ("strdup",)
 READ_WRITE = PROT_READ | PROT_WRITE
 #: Where nothing keeps other threads from running, those of the test runner are left out.
 OWN_THREADS = core.THREADS_TEST if FREE_THREADED else core.THREADS_ALL
@@ -24,6 +26,13 @@ small = st.integers(1, 600)
 sizes = st.one_of(small, small, st.integers(1, 40_000), st.integers(100_000, 3_000_000))
 
 
+def aligned_size(operation, size, alignment):
+    """A size that `operation` takes: a sanitizer has aligned_alloc take multiples only."""
+    if SANITIZED and operation == "aligned_alloc":
+        return -(-size // alignment) * alignment
+    return size
+
+
 @st.composite
 def block(draw, slot, operations):
     operation = draw(st.sampled_from(operations))
@@ -31,14 +40,15 @@ def block(draw, slot, operations):
     if operation.endswith("calloc") or operation == "reallocarray":
         return operation, slot, draw(st.integers(1, 2000)), draw(st.integers(1, 200))
     if operation in ("posix_memalign", "aligned_alloc", "memalign"):
-        return operation, slot, size, draw(st.sampled_from([16, 32, 64, 4096]))
+        alignment = draw(st.sampled_from([16, 32, 64, 4096]))
+        return operation, slot, aligned_size(operation, size, alignment), alignment
     if operation == "strdup":
         return operation, slot, draw(st.integers(1, 2000)), 0
     return operation, slot, size, 0
 
 
 @st.composite
-def programs(draw, operations=LIBC + PYTHON + ("strdup",)):
+def programs(draw, operations=LIBC + PYTHON + STRDUP):
     """Steps that fit their slots: blocks of all kinds."""
     steps, used = [], {}
     for _ in range(draw(st.integers(1, 60))):
@@ -128,7 +138,7 @@ def test_blocks_requested(native, data, exact):
     check(*measured(native, steps, program(*steps), exact=exact))
 
 
-@given(steps=programs(operations=(*LIBC, "strdup", "raw_malloc", "raw_calloc")))
+@given(steps=programs(operations=(*LIBC, *STRDUP, "raw_malloc", "raw_calloc")))
 def test_blocks_system(native, steps):
     check(*measured(native, steps, program(*steps), basis="system"))
 
@@ -140,7 +150,7 @@ def test_mappings(native, data, basis):
     check(*measured(native, steps, program(*steps), basis=basis))
 
 
-@given(steps=programs(operations=(*LIBC, "strdup", "raw_malloc", "raw_calloc")))
+@given(steps=programs(operations=(*LIBC, *STRDUP, "raw_malloc", "raw_calloc")))
 def test_a_foreign_thread(native, steps):
     whole = program(*steps)
     region = core.Region(exact=True, threads=OWN_THREADS)

@@ -24,7 +24,7 @@ from hypothesis.stateful import (
 from model import ANONYMOUS, PAGE, PRIVATE, PROT_READ, PROT_WRITE, Model
 from native_extension import program
 from shared_fixtures import FREE_THREADED
-from test_hooks_model import BASES, LIBC, PYTHON
+from test_hooks_model import BASES, LIBC, PYTHON, STRDUP, aligned_size
 
 from cmemray._load import core
 
@@ -96,7 +96,7 @@ def take_turns(plan):
 class Sessions(RuleBasedStateMachine):
     """All kinds of blocks, basis requested."""
 
-    operations = (*LIBC, *PYTHON, "strdup")
+    operations = (*LIBC, *PYTHON, *STRDUP)
     bases = ("requested",)
 
     def __init__(self):
@@ -144,6 +144,7 @@ class Sessions(RuleBasedStateMachine):
             size, extra = size % 2000 + 1, 1 + size % 150
         elif operation in ("posix_memalign", "aligned_alloc", "memalign"):
             extra = 64
+            size = aligned_size(operation, size, extra)
         elif operation == "strdup":
             size = size % 2000 + 1
         self.blocks[slot] = operation
@@ -211,7 +212,7 @@ def check(region, model, turns):
 class MixedSessions(Sessions):
     """Measurements of both bases at once: of blocks that do not come from Python's arenas."""
 
-    operations = (*LIBC, "strdup", "raw_malloc", "raw_calloc")
+    operations = (*LIBC, *STRDUP, "raw_malloc", "raw_calloc")
     bases = ("requested", "system")
 
 
