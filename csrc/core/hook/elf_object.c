@@ -122,11 +122,13 @@ bool cmr_elf_read(struct cmr_elf *elf, const struct dl_phdr_info *info)
 	       table_fits(elf, elf->rela, elf->n_rela) && table_fits(elf, elf->plt, elf->n_plt);
 }
 
-static bool is_definition_of(const struct cmr_elf *elf, uint32_t index, const char *name)
+/* Is symbol INDEX that of NAME, with a value? DEFINED: of the object; else one that it imports, whose
+ * value is a place in its own PLT. */
+static bool is_wanted(const struct cmr_elf *elf, uint32_t index, const char *name, bool defined)
 {
 	const ElfW(Sym) *symbol = &elf->symbols[index];
 
-	if (symbol->st_shndx == SHN_UNDEF || symbol->st_value == 0)
+	if ((symbol->st_shndx != SHN_UNDEF) != defined || symbol->st_value == 0)
 		return false;
 	if (elf->versions != NULL && (elf->versions[index] & HIDDEN_VERSION) != 0)
 		return false;
@@ -135,7 +137,7 @@ static bool is_definition_of(const struct cmr_elf *elf, uint32_t index, const ch
 
 /* Table: {n_buckets, first symbol, n_bloom, shift}, bloom words, buckets, chains. A chain holds the
  * hashes of consecutive symbols; bit 0 marks the last. */
-static const ElfW(Sym) *find_gnu(const struct cmr_elf *elf, const char *name)
+static const ElfW(Sym) *find_gnu(const struct cmr_elf *elf, const char *name, bool defined)
 {
 	const uint32_t *header = elf->gnu_hash;
 	uint32_t n_buckets = header[0], first = header[1], n_bloom = header[2], shift = header[3];
@@ -159,7 +161,7 @@ static const ElfW(Sym) *find_gnu(const struct cmr_elf *elf, const char *name)
 	for (;; index++) {
 		uint32_t chained = chains[index - first];
 
-		if ((chained | 1) == (hash | 1) && is_definition_of(elf, index, name))
+		if ((chained | 1) == (hash | 1) && is_wanted(elf, index, name, defined))
 			return &elf->symbols[index];
 		if ((chained & 1) != 0)
 			return NULL;
@@ -167,7 +169,7 @@ static const ElfW(Sym) *find_gnu(const struct cmr_elf *elf, const char *name)
 }
 
 /* Table: {n_buckets, n_chains}, buckets, chains: linked lists of symbol numbers, 0 ends. */
-static const ElfW(Sym) *find_sysv(const struct cmr_elf *elf, const char *name)
+static const ElfW(Sym) *find_sysv(const struct cmr_elf *elf, const char *name, bool defined)
 {
 	uint32_t n_buckets = elf->sysv_hash[0];
 	const uint32_t *buckets = elf->sysv_hash + 2, *chains = buckets + n_buckets;
@@ -181,14 +183,26 @@ static const ElfW(Sym) *find_sysv(const struct cmr_elf *elf, const char *name)
 	if (n_buckets == 0)
 		return NULL;
 	for (uint32_t index = buckets[hash % n_buckets]; index != 0; index = chains[index])
-		if (is_definition_of(elf, index, name))
+		if (is_wanted(elf, index, name, defined))
 			return &elf->symbols[index];
 	return NULL;
 }
 
-const ElfW(Sym) *cmr_elf_find(const struct cmr_elf *elf, const char *name)
+static const ElfW(Sym) *find(const struct cmr_elf *elf, const char *name, bool defined)
 {
 	if (elf->gnu_hash != NULL)
-		return find_gnu(elf, name);
-	return elf->sysv_hash != NULL ? find_sysv(elf, name) : NULL;
+		return find_gnu(elf, name, defined);
+	return elf->sysv_hash != NULL ? find_sysv(elf, name, defined) : NULL;
+}
+
+const ElfW(Sym) *cmr_elf_find(const struct cmr_elf *elf, const char *name)
+{
+	return find(elf, name, true);
+}
+
+uintptr_t cmr_elf_canonical(const struct cmr_elf *elf, const char *name)
+{
+	const ElfW(Sym) *symbol = find(elf, name, false);
+
+	return symbol != NULL ? elf->base + symbol->st_value : 0;
 }

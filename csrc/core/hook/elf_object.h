@@ -34,6 +34,10 @@ bool cmr_elf_contains(const struct cmr_elf *elf, uintptr_t address, unsigned fla
 /* Defined dynamic symbol NAME in its default version, or NULL. */
 const ElfW(Sym) *cmr_elf_find(const struct cmr_elf *elf, const char *name);
 
+/* The address of the function NAME for all objects, if ELF is a program that is not position-independent and
+ * takes that address: its own place in its PLT ("canonical PLT"). Else 0. */
+uintptr_t cmr_elf_canonical(const struct cmr_elf *elf, const char *name);
+
 /* Only the program headers; enough for cmr_elf_contains. */
 void cmr_elf_view(struct cmr_elf *elf, const struct dl_phdr_info *info);
 

@@ -143,7 +143,9 @@ static int look_for_home(struct dl_phdr_info *info, size_t size, void *data)
 	cmr_elf_view(&elf, info);
 	if (!cmr_elf_contains(&elf, home->address, 0))
 		return 0;
-	home->defines = cmr_elf_read(&elf, info) && cmr_elf_find(&elf, home->name) != NULL;
+	home->defines = cmr_elf_read(&elf, info) &&
+			(cmr_elf_find(&elf, home->name) != NULL ||
+			 cmr_elf_canonical(&elf, home->name) == home->address);
 	return 1;
 }
 

@@ -13,8 +13,9 @@
  * calls then go there. Also true when memory is refused. Call inside dl_iterate_phdr. [nomalloc] */
 bool cmr_scope_is_ambiguous(const struct cmr_elf *from, const char *name, uintptr_t original);
 
-/* Whether the loader can have bound NAME to ADDRESS: the object with ADDRESS in it defines NAME. That it
- * may be another version of NAME, or what an indirect function chose, makes no difference. [nomalloc] */
+/* Whether the loader can have bound NAME to ADDRESS: the object with ADDRESS in it defines NAME, or
+ * is the program, which gives a place in its PLT to all. That it may be another version of NAME, or what
+ * an indirect function chose, makes no difference. [nomalloc] */
 bool cmr_scope_is_definition(const char *name, uintptr_t address);
 
 #endif
