@@ -28,7 +28,8 @@ command -v "$python" >/dev/null || fail "$python not found: install CPython 3.11
 compiles() {
   local out
   out=$(mktemp)
-  printf '#include <pthread.h>\nint main(void) { return 0; }\n' | "$1" -x c - -o "$out" 2>/dev/null
+  # Not through a pipe: a compiler that ends before it has read all would count as a failure.
+  "$1" -x c - -o "$out" 2>/dev/null <<<$'#include <pthread.h>\nint main(void) { return 0; }'
   local status=$?
   rm -f "$out"
   return $status
