@@ -124,7 +124,7 @@ def made(results: Results) -> str:
     """Where and when."""
     said = results.made
     machine = f"{said['python']}, {said['libc']}, {said['machine']}"
-    return f"Measured on {said['date']} with {machine}; {results.rounds} rounds.\n"
+    return f"Measured on {said['date']} with {machine}; up to {results.rounds} rounds.\n"
 
 
 def written(document: str, results: Results, table: instructions.Table) -> str:

@@ -98,7 +98,8 @@ class Results:
         curves = {(curve.what, curve.mode): curve for curve in (*older.curves, *self.curves)}
         fixed = {**older.fixed, **self.fixed}
         threads = {**older.threads, **self.threads}
-        return Results(self.made, self.rounds, rows, fixed, list(curves.values()), threads)
+        rounds = max(self.rounds, older.rounds)
+        return Results(self.made, rounds, rows, fixed, list(curves.values()), threads)
 
 
 def _rounded(value: object) -> object:
