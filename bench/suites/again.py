@@ -26,6 +26,8 @@ TIMES = 5
 #: Most tests of a suite that are run again; what is beyond counts as it came out.
 MOST = 200
 BUSY = ", busy"
+#: By a signal that no process gives itself.
+KILLED = "killed by SIGKILL"
 #: Processes that do nothing but work, for each processor: a test has a fifth of its usual time.
 _CREW = 4
 _WORK = "import os\nwhile os.getppid() == {parent}:\n    for i in range(10**6): pass"
@@ -66,7 +68,8 @@ def run_again(
     runner: Runner, suite: catalog.Suite, modes: Sequence[str], tests: Sequence[str], times: int
 ) -> list[Run]:
     """`tests` alone, `times` times in each of `modes` as the machine is and as often while it is busy.
-    All of the suite is collected each time, so that what it imports is there as in a whole run."""
+    All of the suite is collected each time, so that what it imports is there as in a whole run. One
+    that is killed from outside says nothing: it is made anew once, then left out."""
     known = {mode.name: mode for mode in catalog.MODES}
     runs = []
     for mark, condition in (("", nullcontext()), (BUSY, busy())):
@@ -75,8 +78,10 @@ def run_again(
                 for name in measure.rotated(list(modes), number):
                     label = f"again{mark.replace(', ', '-')}-{number}"
                     run = runner.run(suite, known[name], number, only=tests, label=label)
+                    if run.ending == KILLED:
+                        run = runner.run(suite, known[name], number, only=tests, label=label)
                     run.mode += mark
-                    runs.append(run)
+                    runs += [run] if run.ending != KILLED else []
     return runs
 
 

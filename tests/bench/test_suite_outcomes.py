@@ -103,6 +103,32 @@ def test_other_work_ends_with_its_reason(monkeypatch) -> None:
     assert all(process.returncode for process in started)
 
 
+class FakeRunner:
+    """Runs of which some are killed; `labels` has those that were asked for."""
+
+    def __init__(self, *endings: str) -> None:
+        self.endings = list(endings)
+        self.labels: list[str] = []
+
+    def run(self, suite, mode, number, only, label) -> Run:
+        self.labels.append(label)
+        return run(mode.name, number, self.endings.pop(0) if self.endings else "exit 1")
+
+
+@pytest.mark.parametrize(("times_killed", "runs_left"), [(0, 4), (1, 4), (2, 3)])
+def test_a_run_that_is_killed_from_outside_says_nothing(
+    monkeypatch, times_killed: int, runs_left: int
+) -> None:
+    monkeypatch.setattr(again, "busy", again.nullcontext)
+    runner = FakeRunner(*[again.KILLED] * times_killed)
+    suite = outcomes.SUITES["numpy"]
+    runs = again.run_again(runner, suite, ("plain", "exact"), ["a"], times=1)  # type: ignore[arg-type]
+    assert len(runs) == runs_left
+    assert {one.ending for one in runs} == {"exit 1"}
+    assert [one.mode for one in runs[-2:]] == ["plain, busy", "exact, busy"]
+    assert runner.labels[-2:] == ["again-busy-0"] * 2
+
+
 def test_only_some_tests_of_a_suite(tmp_path) -> None:
     (tmp_path / "test_it.py").write_text("".join(f"def test_{n}(): pass\n" for n in "abc"))
     only, out = tmp_path / "only.json", tmp_path / "out.json"
